@@ -1,0 +1,3 @@
+//! Makes and checks the image of a project: reads .womm, writes the image section of the record.
+
+fn main() {}

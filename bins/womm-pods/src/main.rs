@@ -1,0 +1,3 @@
+//! Makes, watches and deletes the pods of a task.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! An ssh for GNU parallel, rsync, scp and people that leads into pods.
+
+fn main() {}
