@@ -1,4 +1,7 @@
 //! Engine `docker`: pods are containers of the local Docker engine.
+
+pub mod agent;
+
 use crate::{Error, Wire};
 use tokio::sync::mpsc;
 use womm_wire::pod::{Line, Pod};
