@@ -6,7 +6,7 @@
 //! it: it is what cleans up after them.
 
 use crate::Failure;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 
 /// The read end of the life pipe.
 #[derive(Debug)]
@@ -56,16 +56,19 @@ impl Life {
     /// # Errors
     /// If the descriptor can't be watched: it is none of a pipe.
     pub async fn over(&self) -> Result<(), Failure> {
-        use tokio::io::{Interest, unix::AsyncFd};
-        let watched = AsyncFd::with_interest(self.0.as_fd(), Interest::READABLE)
+        let watched = self
+            .0
+            .try_clone()
+            .and_then(tokio::net::unix::pipe::Receiver::from_owned_fd)
             .map_err(|e| Failure::usage(format!("--while: watch the life pipe: {e}")))?;
         loop {
-            let mut ready =
-                watched.readable().await.map_err(|e| Failure::outside(format!("watch the life pipe: {e}")))?;
-            if self.is_over() {
-                return Ok(());
+            watched.readable().await.map_err(|e| Failure::outside(format!("watch the life pipe: {e}")))?;
+            match watched.try_read(&mut [0; 64]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {} // whoever writes to it still lives
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(Failure::outside(format!("watch the life pipe: {e}"))),
             }
-            ready.clear_ready();
         }
     }
 

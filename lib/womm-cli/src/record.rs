@@ -19,10 +19,7 @@ pub fn read_record() -> Result<Record, Failure> {
             .help("this program reads a JSON record, see docs/wire.md and `womm help`"));
     }
     let mut text = Vec::new();
-    stdin
-        .take(MOST)
-        .read_to_end(&mut text)
-        .map_err(|e| Failure::usage(format!("read the record on stdin: {e}")))?;
+    stdin.take(MOST).read_to_end(&mut text).map_err(|e| Failure::usage(format!("read the record on stdin: {e}")))?;
     parse(&text)
 }
 

@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn what_it_refuses() {
-        for text in ["", "x", "-1", "1.2.3", "5MiB", "Mi", "1 Gi", "1K", "1ki", "1e", "1e99", "9999999Ei", "0x10", "."] {
+        for text in ["", "x", "-1", "1.2.3", "5MiB", "Mi", "1 Gi", "1K", "1ki", "1e", "1e99", "9999999Ei", "0x10", "."]
+        {
             assert!(bytes(text).is_err() || text == "1e", "{text}");
         }
         assert!(bytes("1e").is_err());

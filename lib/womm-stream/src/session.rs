@@ -1,0 +1,186 @@
+//! The multiplexer: many streams over one wire, each with flow control of its own (yamux).
+
+use futures::future::poll_fn;
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
+use yamux::{Config, Connection, Mode};
+
+/// One job's byte stream. Dropped before its end, the other side sees a reset.
+pub type Stream = Compat<yamux::Stream>;
+
+/// The most jobs at once over one wire.
+pub const MOST_STREAMS: usize = 4096;
+
+/// Which end this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Opens streams.
+    Workstation,
+    /// Takes streams.
+    Agent,
+}
+
+/// A handle to the multiplexer. It runs, in a task of its own, until the wire breaks or the last handle is dropped.
+#[derive(Debug, Clone)]
+pub struct Session {
+    requests_tx: mpsc::Sender<oneshot::Sender<Stream>>,
+    ended_rx: watch::Receiver<Option<String>>,
+}
+
+/// Streams that the other side opened.
+pub type Incoming = mpsc::UnboundedReceiver<Stream>;
+
+/// The wire broke, or the other side closed it: why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+impl Session {
+    /// Opens a stream. Nothing is sent before the first write.
+    ///
+    /// # Errors
+    /// If the wire is broken.
+    pub async fn open(&self) -> Result<Stream, Broken> {
+        let (stream_tx, stream_rx) = oneshot::channel();
+        if self.requests_tx.send(stream_tx).await.is_ok()
+            && let Ok(stream) = stream_rx.await
+        {
+            return Ok(stream);
+        }
+        Err(self.broken().await)
+    }
+
+    /// Waits for the end and says why.
+    pub async fn broken(&self) -> Broken {
+        let mut ended_rx = self.ended_rx.clone();
+        match ended_rx.wait_for(Option::is_some).await {
+            Ok(why) => Broken(why.clone().unwrap_or_default()),
+            Err(_) => Broken("the connection was dropped".into()),
+        }
+    }
+}
+
+/// Starts the multiplexer on a wire that has been greeted over.
+pub fn start<W>(wire: W, side: Side) -> (Session, Incoming)
+where
+    W: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut config = Config::default();
+    config.set_max_num_streams(MOST_STREAMS);
+    let mode = if side == Side::Workstation { Mode::Client } else { Mode::Server };
+    let connection = Connection::new(wire.compat(), config, mode);
+    let (requests_tx, requests_rx) = mpsc::channel(64);
+    let (incoming_tx, incoming_rx) = mpsc::unbounded_channel(); // bounded by MOST_STREAMS
+    let (ended_tx, ended_rx) = watch::channel(None);
+    tokio::spawn(async move {
+        let why = drive(connection, requests_rx, &incoming_tx).await;
+        drop(incoming_tx);
+        let _ = ended_tx.send(Some(why));
+    });
+    (Session { requests_tx, ended_rx }, incoming_rx)
+}
+
+async fn drive<W>(
+    mut connection: Connection<Compat<W>>,
+    mut requests_rx: mpsc::Receiver<oneshot::Sender<Stream>>,
+    incoming_tx: &mpsc::UnboundedSender<Stream>,
+) -> String
+where
+    W: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut asked: Option<oneshot::Sender<Stream>> = None;
+    let mut closing = false;
+    poll_fn(|cx| {
+        loop {
+            if closing {
+                return connection.poll_close(cx).map(|_| "closed here".to_owned());
+            }
+            if asked.is_none() {
+                match requests_rx.poll_recv(cx) {
+                    Poll::Ready(Some(request)) => asked = Some(request),
+                    Poll::Ready(None) => {
+                        closing = true;
+                        continue;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if asked.is_some() {
+                match connection.poll_new_outbound(cx) {
+                    Poll::Ready(Ok(stream)) => {
+                        if let Some(request) = asked.take() {
+                            let _ = request.send(stream.compat()); // whoever asked may have given up
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(e.to_string()),
+                    Poll::Pending => {}
+                }
+            }
+            match connection.poll_next_inbound(cx) {
+                Poll::Ready(Some(Ok(stream))) => {
+                    let _ = incoming_tx.send(stream.compat()); // nobody takes streams: dropped, so reset
+                }
+                Poll::Ready(Some(Err(e))) => return Poll::Ready(e.to_string()),
+                Poll::Ready(None) => return Poll::Ready("closed by the other end".to_owned()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn pair() -> ((Session, Incoming), (Session, Incoming)) {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        (start(near, Side::Workstation), start(far, Side::Agent))
+    }
+
+    #[tokio::test]
+    async fn one_stream_that_nobody_reads_stalls_no_other() {
+        let ((near, _a), (_far, mut incoming)) = pair();
+        let mut stuck = near.open().await.expect("alive");
+        let filler = tokio::spawn(async move {
+            let _ = stuck.write_all(&vec![0; 8 << 20]).await;
+        });
+        let _unread = incoming.recv().await.expect("opened by its first write");
+        let mut other = near.open().await.expect("alive");
+        other.write_all(b"ping").await.expect("alive");
+        let mut theirs = incoming.recv().await.expect("opened");
+        let mut got = [0; 4];
+        theirs.read_exact(&mut got).await.expect("passes the stuck one");
+        assert_eq!(&got, b"ping");
+        assert!(!filler.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_broken_wire_ends_streams_and_session() {
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let (session, _incoming) = start(near, Side::Workstation);
+        let mut stream = session.open().await.expect("alive");
+        stream.write_all(b"x").await.expect("alive");
+        drop(far);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        session.broken().await;
+        assert!(session.open().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_is_noticed_by_the_other_side() {
+        let ((near, _a), (_far, mut incoming)) = pair();
+        let mut stream = near.open().await.expect("alive");
+        stream.write_all(b"x").await.expect("alive");
+        let mut theirs = incoming.recv().await.expect("opened");
+        drop(stream);
+        let mut rest = Vec::new();
+        let _ = theirs.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"x");
+    }
+}
