@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use womm_cli::life::{self, Life};
 use womm_cli::{Failure, run_main};
