@@ -11,15 +11,12 @@ PATH=$PATH:/usr/sbin:/sbin # a plain user's lacks them on Debian
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Passwords are not asked for: half of a run has no terminal that could be asked.
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif sudo -n true 2>/dev/null; then
-		sudo -n -- "$@"
-	else
-		die "\"$1\" needs root: run ${0##*/} as root, or let sudo work without a password"
-	fi
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi; }
+
+# need_root WHAT FOR. Passwords are not asked for: half of a run has no terminal that could be asked.
+need_root() {
+	as_root true 2>/dev/null ||
+		die "no root, and it is needed for $*: run as root, or let sudo work without a password"
 }
 
 # lock FILE in the place of what was locked, until the script ends; daemons must be started with 9>&-
@@ -92,6 +89,7 @@ need_packages() (
 	done
 	[ -n "$missing" ] || exit 0
 	command -v apt-get >/dev/null || die "missing, and no apt-get to install with:$missing"
+	need_root "installing$missing"
 	say "installing$missing"
 	update_packages
 	log=$tests_cache/apt-get.log
@@ -139,6 +137,7 @@ need_docker() {
 	! as_root docker info >/dev/null 2>&1 ||
 		die "$(id -un) may not use Docker: run as root, or \"usermod -aG docker $(id -un)\" and log in again"
 	need_packages iptables
+	need_root "starting dockerd"
 	say "starting dockerd"
 	# It writes its own pid: so there is no moment in which it runs and nobody knows.
 	# shellcheck disable=SC2016 # expands in there
@@ -172,6 +171,7 @@ base_image() (
 
 make_base_image() (
 	need_packages debootstrap debian-archive-keyring
+	need_root "debootstrap"
 	say "making the image $1 by debootstrap, about a minute"
 	# Not in /tmp, which may be mounted nodev: debootstrap makes devices.
 	work=$(mktemp -d "$tests_cache/base_image.XXXXXX")
