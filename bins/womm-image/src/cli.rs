@@ -8,7 +8,8 @@ const EXIT: &str = "\
 Exit status: 0 done, 1 the answer is no, 2 usage or unreadable input, 3 Docker, a registry or the disk failed, \
 4 timed out; 128+N if signal N ended it.
 
-.womm is looked for in this folder and above. Docker is found by DOCKER_HOST, else at /var/run/docker.sock.";
+.womm is looked for in this folder and above. Docker is found by DOCKER_HOST, else by the current Docker context, \
+else at /var/run/docker.sock.";
 
 const EXIT_SETUP: &str = "\
 Exit status: 0 done, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \

@@ -7,7 +7,9 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::{BuildImageOptionsBuilder, CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use serde_json::Value;
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
 use womm_cli::Failure;
@@ -19,9 +21,25 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 /// Where Docker is, if DOCKER_HOST does not say.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
-/// Where Docker is.
+/// Where Docker is: `DOCKER_HOST`, else the endpoint of `DOCKER_CONTEXT` or of the current context, else the default.
+/// Pods are made where womm-engine's `docker/endpoint.rs` says, which keeps its rule to itself: this is the same one.
 pub fn host() -> String {
-    std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| DEFAULT_HOST.to_owned())
+    let named = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
+    named.or_else(|| host_of_context(&crate::login::config_folder()?)).unwrap_or_else(|| DEFAULT_HOST.to_owned())
+}
+
+/// The endpoint of the context that is in use; none for the context "default".
+fn host_of_context(config: &Path) -> Option<String> {
+    let json = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
+    let current = || Some(json(&config.join("config.json"))?["currentContext"].as_str()?.to_owned());
+    let name = std::env::var("DOCKER_CONTEXT").ok().filter(|n| !n.is_empty()).or_else(current)?;
+    if name.is_empty() || name == "default" {
+        return None;
+    }
+    // A context's folder is named by a hash; its name is inside.
+    let metas = std::fs::read_dir(config.join("contexts/meta")).ok()?.flatten();
+    let meta = metas.filter_map(|folder| json(&folder.path().join("meta.json"))).find(|meta| meta["Name"] == *name)?;
+    meta["Endpoints"]["docker"]["Host"].as_str().map(str::to_owned)
 }
 
 /// Reaches Docker and agrees on a version of its API.
@@ -166,4 +184,23 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
     let options = TagImageOptionsBuilder::default().repo(&name.repository);
     let options = options.tag(name.tag.as_deref().unwrap_or("latest")).build();
     docker.tag_image(id, Some(options)).await.map_err(|e| failed(format!("name the image \"{name}\""), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_leads_to_its_engine() {
+        let config = tempfile::tempdir().expect("a folder");
+        let meta = config.path().join("contexts/meta/0a1b");
+        std::fs::create_dir_all(&meta).expect("a folder");
+        assert_eq!(host_of_context(config.path()), None);
+        let write = |path: &Path, text: &str| std::fs::write(path, text).expect("a file");
+        write(&config.path().join("config.json"), r#"{"currentContext":"rootless"}"#);
+        assert_eq!(host_of_context(config.path()), None);
+        let text = r#"{"Name":"rootless","Endpoints":{"docker":{"Host":"unix:///run/user/7/docker.sock"}}}"#;
+        write(&meta.join("meta.json"), text);
+        assert_eq!(host_of_context(config.path()).as_deref(), Some("unix:///run/user/7/docker.sock"));
+    }
 }

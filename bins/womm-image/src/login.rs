@@ -24,7 +24,7 @@ const HELPER: Duration = Duration::from_secs(60);
 /// # Errors
 /// Usage (2) if the config is no JSON, outside (3) or timeout (4) if a credential helper fails.
 pub async fn find(registry: &str) -> Result<Option<DockerCredentials>, Failure> {
-    let Some(path) = config_path() else { return Ok(None) };
+    let Some(path) = config_folder().map(|folder| folder.join("config.json")) else { return Ok(None) };
     let text = match std::fs::read(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -43,10 +43,10 @@ pub async fn find(registry: &str) -> Result<Option<DockerCredentials>, Failure> 
     }
 }
 
-fn config_path() -> Option<PathBuf> {
+/// The folder of the Docker config; `None` without HOME.
+pub fn config_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))?;
-    Some(folder.join("config.json"))
+    set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))
 }
 
 /// The login that the config itself holds.

@@ -207,7 +207,8 @@ impl Draft {
     pub fn new(folder: &Path) -> Result<Self, Failure> {
         let file = tempfile::Builder::new().prefix(".womm.").tempfile_in(folder);
         let path = folder.join(FILE);
-        let file = file.map_err(|e| write_failed(&path, &e))?;
+        // Its kind alone: the words would name the temporary file, which means nothing to the user.
+        let file = file.map_err(|e| write_failed(&path, &e.kind().into()))?;
         Ok(Self { file, path })
     }
 
