@@ -66,7 +66,11 @@ pub fn read_agent() -> Result<Vec<u8>, Failure> {
 pub async fn build(docker: &bollard::Docker, leftovers: &Leftovers, recipe: &Recipe) -> Result<String, Failure> {
     let (context, arguments) =
         recipe.context().map_err(|e| Failure::outside(format!("put the image's files together: {e}")))?;
-    let id = docker::build(docker, context, &arguments).await?;
-    leftovers.add(docker, Thing::Image(id.clone()));
-    Ok(id)
+    let (docker, list) = (docker.clone(), leftovers.clone());
+    let work = async move {
+        let id = docker::build(&docker, context, &arguments).await?;
+        list.add(&docker, Thing::Image(id.clone()));
+        Ok(id)
+    };
+    leftovers.make(work).await?
 }

@@ -3,17 +3,26 @@
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder};
-use std::cell::RefCell;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use womm_cli::Failure;
 
 /// How long Docker may take to remove one of them.
 const REMOVE: Duration = Duration::from_secs(20);
 
-/// The list of them.
+/// The list of them. Clones are the same list.
+#[derive(Default, Clone)]
+pub struct Leftovers(Arc<Mutex<Inner>>);
+
 #[derive(Default)]
-pub struct Leftovers(RefCell<Vec<(Docker, Thing)>>);
+struct Inner {
+    things: Vec<(Docker, Thing)>,
+    making: Vec<JoinHandle<()>>,
+}
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,21 +39,47 @@ pub enum Thing {
 }
 
 impl Leftovers {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs what makes something to its end, even if the caller is interrupted meanwhile: Docker goes on with a request
+    /// that nobody waits for any more, and what it makes after we looked would stay.
+    ///
+    /// # Errors
+    /// Outside (3) if `work` panics, which is a bug.
+    pub async fn make<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, Failure> {
+        let (done_tx, done_rx) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            // Nobody receives it if the caller was interrupted.
+            let _ = done_tx.send(work.await);
+        });
+        self.inner().making.push(task);
+        done_rx.await.map_err(|_| Failure::outside("a task of ours ended without a result"))
+    }
+
     /// Will be removed, unless [`Leftovers::keep`] is called.
     pub fn add(&self, docker: &Docker, thing: Thing) {
-        self.0.borrow_mut().push((docker.clone(), thing));
+        self.inner().things.push((docker.clone(), thing));
     }
 
     /// Stays, or is gone already.
     pub fn keep(&self, thing: &Thing) {
-        self.0.borrow_mut().retain(|(_, left)| left != thing);
+        self.inner().things.retain(|(_, left)| left != thing);
     }
 
     /// Removes all, the last first; goes on when one can't be, and returns why each of those could not.
     pub async fn remove(&self) -> Vec<Failure> {
         let mut failures = Vec::new();
+        let making = std::mem::take(&mut self.inner().making);
+        for task in making {
+            if timeout(REMOVE, task).await.is_err() {
+                let late = format!("wait for what Docker was asked to make: nothing after {} s", REMOVE.as_secs());
+                failures.push(Failure::timeout(late).help("it may have left something: see `docker ps -a`"));
+            }
+        }
         loop {
-            let Some((docker, thing)) = self.0.borrow_mut().pop() else { return failures };
+            let Some((docker, thing)) = self.inner().things.pop() else { return failures };
             failures.extend(remove(&docker, &thing).await.err());
         }
     }

@@ -65,7 +65,7 @@ impl<'a> Probe<'a> {
     /// Outside (3) if Docker makes no container of it.
     pub async fn open(docker: &'a Docker, leftovers: &'a Leftovers, image: &str) -> Result<Self, Failure> {
         let container = format!("womm-probe-{}", crate::setup::letters(12)?);
-        // On the list before it exists: an answer that is lost or interrupted may still have made it.
+        // On the list before it exists: an answer that is lost may still have made it.
         leftovers.add(docker, Thing::Container(container.clone()));
         let options = CreateContainerOptionsBuilder::default().name(&container).build();
         let body = ContainerCreateBody {
@@ -76,9 +76,10 @@ impl<'a> Probe<'a> {
             host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..Default::default() }),
             ..Default::default()
         };
-        docker
-            .create_container(Some(options), body)
-            .await
+        let making = docker.clone();
+        leftovers
+            .make(async move { making.create_container(Some(options), body).await })
+            .await?
             .map_err(|e| failed(format!("look into image \"{image}\""), &e))?;
         Ok(Self { docker, leftovers, image: image.to_owned(), container })
     }
