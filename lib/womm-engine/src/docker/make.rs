@@ -28,6 +28,8 @@ pub(super) const AT_ONCE: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How long a container on trial has to live to be called alive.
 const TRIAL: Duration = Duration::from_secs(1);
+/// How long after a container's last word the event of its death may come.
+const EVENT_DELAY: Duration = Duration::from_millis(300);
 /// The most that is kept of what a container on trial says.
 const WORDS_BYTES: usize = 2 << 10;
 /// The most that a file such as `/etc/passwd` may hold.
@@ -156,7 +158,11 @@ impl Maker {
         };
         match tokio::time::timeout(TRIAL, listen).await {
             Err(_) => Ok(Trial::Alive(pod)),
-            Ok(()) => Ok(Trial::Dead { pod, words: String::from_utf8_lossy(&words).trim().to_owned() }),
+            Ok(()) => {
+                // Its exit code comes as an event, at about the same time.
+                tokio::time::sleep(EVENT_DELAY).await;
+                Ok(Trial::Dead { pod, words: String::from_utf8_lossy(&words).trim().to_owned() })
+            }
         }
     }
 

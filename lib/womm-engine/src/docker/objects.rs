@@ -228,7 +228,7 @@ pub(super) fn is_reference(name: &str) -> bool {
 
 /// Bytes as `--kube-mem` would take them: exact.
 pub(super) fn quantity(bytes: u64) -> String {
-    [(30, "Gi"), (20, "Mi"), (10, "Ki")]
+    [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")]
         .into_iter()
         .find(|(power, _)| bytes > 0 && bytes.trailing_zeros() >= *power)
         .map_or_else(|| bytes.to_string(), |(power, unit)| format!("{}{unit}", bytes >> power))
@@ -329,7 +329,7 @@ mod tests {
         };
         assert_eq!(refused(&|_, t| t.cpu_milli = 4001), "--kube-cpu 4001m is more than Docker here has: 4 CPUs");
         assert_eq!(refused(&|_, t| t.cpu_milli = 32000), "--kube-cpu 32 is more than Docker here has: 4 CPUs");
-        assert_eq!(refused(&|_, t| t.mem_bytes = 1 << 40), "--kube-mem 1024Gi is more than Docker here has: 23.5Gi");
+        assert_eq!(refused(&|_, t| t.mem_bytes = 1 << 40), "--kube-mem 1Ti is more than Docker here has: 23.5Gi");
         assert_eq!(refused(&|_, t| t.mem_bytes = 5 << 20), "--kube-mem 5Mi is below 6Mi");
         assert_eq!(
             refused(&|r, _| r.project.share_kind = ShareKind::EagerBack),

@@ -47,7 +47,11 @@ pub(super) fn unreachable(at: &Endpoint, error: &Api) -> Error {
         Api::UnsupportedURISchemeError { .. } => "only unix:// and tcp:// without TLS are spoken".to_owned(),
         _ => words(error),
     };
-    Error::Unreachable { engine: engine(at), reason, help: help(at, io_kind(error)) }
+    let help = match error {
+        Api::UnsupportedURISchemeError { .. } => "point DOCKER_HOST at a socket, unix://PATH, of this machine".into(),
+        _ => help(at, io_kind(error)),
+    };
+    Error::Unreachable { engine: engine(at), reason, help }
 }
 
 /// The engine accepts connections but does not answer.
