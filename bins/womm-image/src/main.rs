@@ -1,3 +1,95 @@
-//! Makes and checks the image of a project: reads .womm, writes the image section of the record.
+//! Makes and checks the image of a project: reads `.womm`, writes the image section of the record.
+//!
+//! `main` parses and picks; one file per verb, and beside them what verbs share: `.womm` (project.rs), names of images
+//! (reference.rs), the layer that setup adds (layer.rs, no I/O), Docker (docker.rs), the registry (push.rs, login.rs).
 
-fn main() {}
+mod agent;
+mod check;
+mod cli;
+mod docker;
+mod layer;
+mod leftovers;
+mod login;
+mod probe;
+mod progress;
+mod project;
+mod push;
+mod reference;
+mod setup;
+mod show;
+mod user;
+
+use clap::Parser;
+use cli::{Cli, Verb};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use womm_cli::{Failure, report};
+
+const PROGRAM: &str = "womm-image";
+
+fn main() -> ExitCode {
+    let verb = Cli::parse().verb;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            report(PROGRAM, &Failure::outside(format!("start: {e}")));
+            return ExitCode::from(3);
+        }
+    };
+    runtime.block_on(run(verb))
+}
+
+/// Runs a verb, and removes what it left half done, whether it failed or a signal ended it.
+async fn run(verb: Verb) -> ExitCode {
+    let leftovers = leftovers::Leftovers::default();
+    let work = async {
+        match verb {
+            Verb::Show(args) => show::run(&args).await,
+            Verb::Setup(args) => setup::run(&args, &leftovers).await,
+            Verb::Agent(args) => agent::run(&args, &leftovers).await,
+            Verb::Check(args) => check::run(&args, &leftovers).await,
+            Verb::Push(args) => push::run(&args).await,
+        }
+    };
+    let ended = tokio::select! {
+        result = work => result.map_err(End::Failed),
+        number = signalled() => Err(End::Signalled(number)),
+    };
+    let left = leftovers.remove().await;
+    let code = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(End::Failed(failure)) => {
+            report(PROGRAM, &failure);
+            ExitCode::from(failure.code as u8)
+        }
+        Err(End::Signalled(number)) => {
+            report(PROGRAM, &Failure::no("interrupted: nothing was changed"));
+            ExitCode::from(128 + number)
+        }
+    };
+    for failure in left {
+        report(PROGRAM, &failure);
+    }
+    code
+}
+
+enum End {
+    Failed(Failure),
+    Signalled(u8),
+}
+
+/// The number of the first of INT, TERM and HUP that comes.
+async fn signalled() -> u8 {
+    let wait = |kind: SignalKind| async move {
+        match signal(kind) {
+            Ok(mut signals) => signals.recv().await,
+            // Without a handler the signal's own effect stays, which is to end us.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = wait(SignalKind::interrupt()) => 2,
+        _ = wait(SignalKind::terminate()) => 15,
+        _ = wait(SignalKind::hangup()) => 1,
+    }
+}

@@ -1,3 +1,71 @@
 //! Makes, watches and deletes the pods of a task.
+//!
+//! `main` parses and picks; a file per verb, and beside them what verbs share: the task section (task.rs), the user
+//! (user.rs), the run folder (folder.rs).
 
-fn main() {}
+mod cli;
+mod create;
+mod delete;
+mod folder;
+mod guard;
+mod task;
+mod user;
+mod watch;
+
+use clap::Parser;
+use cli::{Cli, Verb};
+use std::io::Write;
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use womm_cli::{Failure, report};
+use womm_wire::record::{Record, Task};
+
+const PROGRAM: &str = "womm-pods";
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Create(args) => create::run(&args),
+        Verb::Watch(args) => watch::run(&args),
+        Verb::Delete => delete::run(),
+        Verb::Guard(args) => guard::run(&args),
+    };
+    result.unwrap_or_else(|failure| {
+        report(PROGRAM, &failure);
+        ExitCode::from(failure.code as u8)
+    })
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|e| Failure::outside(format!("start: {e}")))
+}
+
+fn task_of(record: &Record) -> Result<&Task, Failure> {
+    record
+        .task
+        .as_ref()
+        .ok_or_else(|| Failure::usage("the record on stdin has no task").help("`womm-pods create` makes one"))
+}
+
+/// A line for the user, as kubectl would say it.
+fn say(line: &str) {
+    // A stderr that is gone is no reason to fail.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// The number of the first of INT, TERM and HUP that comes.
+async fn signalled() -> u8 {
+    let wait = |kind: SignalKind| async move {
+        match signal(kind) {
+            Ok(mut signals) => signals.recv().await,
+            // Without a handler the signal's own effect stays, which is to end us.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = wait(SignalKind::hangup()) => 1,
+        _ = wait(SignalKind::interrupt()) => 2,
+        _ = wait(SignalKind::terminate()) => 15,
+    }
+}

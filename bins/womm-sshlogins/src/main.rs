@@ -1,3 +1,142 @@
-//! Turns pods into hosts that GNU parallel may use: the sshloginfile and the job socket.
+//! `womm-sshlogins`: pod lines in, hosts for GNU parallel out: the sshloginfile, and the socket that `womm-ssh` talks to.
 
-fn main() {}
+mod dial;
+mod files;
+mod jobs;
+mod places;
+
+use clap::Parser;
+use places::Places;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::signal::unix::{SignalKind, signal};
+use womm_cli::life::{self, Life};
+use womm_cli::{Failure, run_main};
+use womm_engine::Engine;
+use womm_wire::pod::Line;
+use womm_wire::record::{Record, Task};
+
+/// Reads the lines of `womm-pods watch` on stdin and makes the task's pods hosts of GNU parallel: writes the
+/// sshloginfile and carries jobs from womm-ssh to the agents in the pods.
+#[derive(Debug, Parser)]
+#[command(
+    name = "womm-sshlogins",
+    version,
+    after_help = "Exit codes: 0 the run is over, 2 usage or unreadable input, 3 the outside failed or no pod can come."
+)]
+struct Options {
+    /// Where to write the sshloginfile; it appears once jobs are taken
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// End when this descriptor, the read end of the run's life pipe, has no writers left
+    #[arg(long = "while", value_name = "FD")]
+    life: Option<i32>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    run_main("womm-sshlogins", || {
+        let life = options.life.map(Life::join).transpose()?;
+        files::raise_descriptor_limit();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|e| Failure::outside(format!("start: {e}")))?;
+        let result = runtime.block_on(serve(&options, life.as_ref()));
+        // Jobs' tasks that are blocked on something end with the process.
+        runtime.shutdown_background();
+        result
+    })
+}
+
+async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let record = match read_line(&mut lines).await? {
+        Some(Line::Record(record)) => *record,
+        Some(_) => return Err(Failure::usage("the first line on stdin is no record")),
+        None => {
+            return Err(
+                Failure::usage("stdin is empty where pod lines are due").help("womm-pods watch failed before this")
+            );
+        }
+    };
+    let task = task_of(&record)?;
+    let _lock = womm_cli::run::lock(&files::run(task))?;
+    let engine = Engine::for_task(task).await?;
+    let places = Arc::new(Places::new(task, engine));
+    let listener = files::listen(task)?;
+    files::write_sshloginfile(&options.file, task)?;
+    tokio::spawn(jobs::take(listener, places.clone()));
+    let mut term = signal(SignalKind::terminate()).map_err(|e| Failure::outside(format!("catch signals: {e}")))?;
+    let mut said = String::new();
+    loop {
+        tokio::select! {
+            over = life::over(life) => return over,
+            _ = term.recv() => return Ok(()),
+            line = read_line(&mut lines) => match line? {
+                Some(Line::Ready(pod)) => places.add(pod),
+                Some(Line::Gone { pod, reason }) => places.remove(&pod, reason),
+                Some(Line::Waiting { reason }) => {
+                    if reason != said {
+                        say(&reason);
+                        said = reason;
+                    }
+                }
+                Some(Line::Failed { reason }) => {
+                    places.fail(reason.clone());
+                    files::failed(task, &reason);
+                    return Err(Failure::outside(reason));
+                }
+                Some(Line::Record(_)) => {}
+                // Without anybody who watches, the pods that are there go on; for how long, the life pipe says.
+                None if life.is_some() => {
+                    let ended = life::over(life);
+                    let late = tokio::time::sleep(std::time::Duration::from_secs(1));
+                    tokio::select! {
+                        over = ended => return over,
+                        () = late => say("womm-pods watch has ended: pods that are lost will not be replaced"),
+                    }
+                    return life::over(life).await;
+                }
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
+    lines: &mut tokio::io::Lines<R>,
+) -> Result<Option<Line>, Failure> {
+    let line = lines.next_line().await.map_err(|e| Failure::usage(format!("read pod lines on stdin: {e}")))?;
+    line.map(|line| serde_json::from_str(&line).map_err(|e| Failure::usage(format!("read a pod line on stdin: {e}"))))
+        .transpose()
+}
+
+fn task_of(record: &Record) -> Result<&Task, Failure> {
+    record
+        .task
+        .as_ref()
+        .ok_or_else(|| Failure::usage("the record on stdin has no task").help("womm-pods create makes one"))
+}
+
+/// One line for the user, whole.
+fn say(line: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("womm: {line}\n").as_bytes());
+}
+
+impl Options {
+    #[cfg(test)]
+    fn check() {
+        use clap::CommandFactory;
+        Self::command().debug_assert();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Options::check();
+    }
+}

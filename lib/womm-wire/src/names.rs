@@ -70,6 +70,12 @@ pub const RUN_LOST: &str = "lost.jsonl";
 pub const RUN_LOCK: &str = "lock";
 /// In the run folder: the folder where the user stood, raw bytes; how `womm ssh` finds "this folder's task".
 pub const RUN_PWD: &str = "pwd";
+/// In the run folder: the task's id.
+pub const RUN_ID: &str = "id";
+/// In the run folder: it exists once a job was sent to a pod.
+pub const RUN_STARTED: &str = "started";
+/// In the run folder: the process id of the supervisor of GNU parallel.
+pub const RUN_SUPERVISOR: &str = "supervisor.pid";
 /// In the run folder: the record with the task section.
 pub const RUN_TASK: &str = "task";
 /// In the run folder: why no pod can come. It exists only then.

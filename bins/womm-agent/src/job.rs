@@ -1,0 +1,330 @@
+//! One job: its frames on one side, its supervisor and pipes on the other.
+//!
+//! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
+//! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
+
+use crate::serve::Agent;
+use crate::spec::{self, Answer};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use womm_stream::frames;
+use womm_stream::session::Stream;
+use womm_wire::frame::{self, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, Size};
+
+type Frames = mpsc::Sender<Vec<u8>>;
+
+/// Runs the job that a stream brings, to its end or the stream's.
+pub async fn run(agent: Arc<Agent>, stream: Stream) {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let open = match first(&mut reader).await {
+        Ok(Some(open)) => open,
+        Ok(None) | Err(_) => return, // given up before it began, or no job at all: dropped, so reset
+    };
+    let job = match agent.environment.complete(open) {
+        Ok(open) => start(&agent, open).await,
+        Err(why) => Err(why),
+    };
+    let end = match job {
+        Ok(job) => job.relay(&agent, reader, &mut writer).await,
+        Err(why) => Some(End::without_output(How::Refused, why)),
+    };
+    if let Some(end) = end {
+        let _ = frames::write(&mut writer, Kind::End, &end.encode()).await;
+        let _ = writer.shutdown().await;
+    }
+}
+
+async fn first(reader: &mut ReadHalf<Stream>) -> io::Result<Option<Open>> {
+    let mut frame = Vec::new();
+    match frames::read(reader, &mut frame).await? {
+        Some(Kind::Open) => Open::decode(&frame[HEADER..]).map(Some).map_err(io::Error::other),
+        _ => Ok(None),
+    }
+}
+
+/// A job that runs.
+struct Job {
+    supervisor: Child,
+    control: UnixStream,
+    stdin: pipe::Sender,
+    stdout: pipe::Receiver,
+    stderr: Option<pipe::Receiver>,
+    terminal: Option<OwnedFd>,
+    oom_kills: Option<u64>,
+}
+
+/// Our ends and the job's ends of its descriptors.
+struct Ends {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+    theirs: spec::Stdio,
+}
+
+fn pipes() -> io::Result<Ends> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    let ((in_r, in_w), (out_r, out_w), (err_r, err_w)) = (pipe()?, pipe()?, pipe()?);
+    Ok(Ends { stdin: in_w, stdout: out_r, stderr: Some(err_r), terminal: None, theirs: [in_r, out_w, err_w] })
+}
+
+fn terminal(size: Size) -> io::Result<Ends> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    resize(&master, size);
+    let theirs = ioctl_tiocgptpeer(&master, flags)?;
+    Ok(Ends {
+        stdin: master.try_clone()?,
+        stdout: master.try_clone()?,
+        stderr: None,
+        terminal: Some(master),
+        theirs: [theirs.try_clone()?, theirs.try_clone()?, theirs],
+    })
+}
+
+fn resize(terminal: &OwnedFd, size: Size) {
+    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let _ = tcsetwinsize(terminal, size); // a terminal that is gone needs no size
+}
+
+async fn start(agent: &Agent, open: Open) -> Result<Job, String> {
+    let oom_kills = oom_kills();
+    let started = || -> io::Result<Job> {
+        let ends = open.terminal.as_ref().map_or_else(pipes, |(_, size)| terminal(*size))?;
+        let (ours, theirs) = StdUnixStream::pair()?;
+        spec::send_stdio(&ours, [ends.theirs[0].as_fd(), ends.theirs[1].as_fd(), ends.theirs[2].as_fd()])?;
+        let supervisor = agent.adopt(|| {
+            Command::new("/proc/self/exe").arg("job").stdin(Stdio::from(OwnedFd::from(theirs))).spawn()
+        })?;
+        ours.set_nonblocking(true)?;
+        Ok(Job {
+            supervisor,
+            control: UnixStream::from_std(ours)?,
+            stdin: sender(ends.stdin)?,
+            stdout: receiver(ends.stdout)?,
+            stderr: ends.stderr.map(receiver).transpose()?,
+            terminal: ends.terminal,
+            oom_kills,
+        })
+    };
+    let mut job = started().map_err(|e| format!("start a job in the pod: {e}"))?;
+    // A supervisor that died already answers nothing, which says it.
+    let _ = job.control.write_all(&spec::encode(&open)).await;
+    Ok(job)
+}
+
+fn nonblocking(fd: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(fd, true)?)
+}
+
+// "unchecked": a terminal's master is no pipe, but polls, reads and writes like one.
+fn sender(fd: OwnedFd) -> io::Result<pipe::Sender> {
+    nonblocking(&fd)?;
+    pipe::Sender::from_owned_fd_unchecked(fd)
+}
+
+fn receiver(fd: OwnedFd) -> io::Result<pipe::Receiver> {
+    nonblocking(&fd)?;
+    pipe::Receiver::from_owned_fd_unchecked(fd)
+}
+
+impl Job {
+    /// Moves bytes until the job has ended and its output was sent; `None` if the workstation gave it up.
+    async fn relay(self, agent: &Agent, reader: ReadHalf<Stream>, writer: &mut WriteHalf<Stream>) -> Option<End> {
+        let Self { mut supervisor, control, stdin, stdout, stderr, terminal, oom_kills } = self;
+        let (frames_tx, mut frames_rx) = mpsc::channel::<Vec<u8>>(4);
+        let (control_r, control_w) = control.into_split();
+        let (stdin_tx, stdin_rx) = mpsc::unbounded_channel(); // bounded by STDIN_WINDOW
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let feeder = tokio::spawn(feed(stdin, stdin_rx, waiting.clone(), frames_tx.clone()));
+        let mut input = tokio::spawn(take_input(reader, stdin_tx, waiting, control_w, terminal));
+        let stdout = tokio::spawn(pump(stdout, Kind::Stdout, frames_tx.clone()));
+        let stderr = stderr.map(|stderr| tokio::spawn(pump(stderr, Kind::Stderr, frames_tx.clone())));
+        drop(frames_tx);
+
+        // Ends once the job has ended, its output has been read to the end, and nothing of it is left.
+        let id = supervisor.id();
+        let finish = async {
+            let answer = answer_of(control_r).await;
+            let stdout_bytes = counted(stdout).await;
+            let stderr_bytes = match stderr {
+                Some(stderr) => counted(stderr).await,
+                None => 0,
+            };
+            (answer, stdout_bytes, stderr_bytes)
+        };
+        tokio::pin!(finish);
+        let mut output_open = true;
+        let ended = loop {
+            tokio::select! {
+                frame = frames_rx.recv(), if output_open => match frame {
+                    Some(frame) if writer.write_all(&frame).await.is_ok() => {}
+                    Some(_) => break None,
+                    None => output_open = false,
+                },
+                ended = &mut finish => break Some(ended),
+                _ = &mut input => break None,
+            }
+        };
+        // The supervisor ends all that is left when its socket closes: `input` holds the write half, `finish` has
+        // dropped the read half.
+        if !input.is_finished() {
+            input.abort();
+            let _ = input.await;
+        }
+        feeder.abort();
+        let Some((answer, stdout_bytes, stderr_bytes)) = ended else {
+            drop(frames_rx); // unblocks the pumps
+            reap(agent, &mut supervisor, id).await;
+            return None;
+        };
+        while let Ok(frame) = frames_rx.try_recv() {
+            writer.write_all(&frame).await.ok()?;
+        }
+        reap(agent, &mut supervisor, id).await;
+        Some(end_of(answer, stdout_bytes, stderr_bytes, oom_kills))
+    }
+}
+
+async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
+    let _ = supervisor.wait().await;
+    agent.released(id);
+}
+
+/// What the supervisor says.
+async fn answer_of(mut control: tokio::net::unix::OwnedReadHalf) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        if let Some(answer) = Answer::parse(&bytes) {
+            return Some(answer);
+        }
+        match control.read(&mut buffer).await {
+            Ok(n) if n > 0 => bytes.extend_from_slice(&buffer[..n]),
+            _ => return None,
+        }
+    }
+}
+
+async fn counted(pump: JoinHandle<u64>) -> u64 {
+    pump.await.unwrap_or(0)
+}
+
+/// Reads a descriptor to its end, into frames; how many bytes it was.
+async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, frames_tx: Frames) -> u64 {
+    let mut count = 0;
+    let mut buffer = vec![0; MOST_DATA];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return count,
+            // EIO: the last process has closed the terminal (pty(7)).
+            Err(_) => return count,
+            Ok(n) => {
+                if frames_tx.send(frame::encode(kind, &buffer[..n])).await.is_err() {
+                    return count;
+                }
+                count += n as u64;
+            }
+        }
+    }
+}
+
+/// Reads what the workstation sends, to its end: of which every job that still runs ends.
+async fn take_input(
+    mut reader: ReadHalf<Stream>,
+    stdin_tx: mpsc::UnboundedSender<Option<Vec<u8>>>,
+    waiting: Arc<AtomicUsize>,
+    control: tokio::net::unix::OwnedWriteHalf,
+    terminal: Option<OwnedFd>,
+) {
+    let mut frame = Vec::new();
+    while let Ok(Some(kind)) = frames::read(&mut reader, &mut frame).await {
+        match kind {
+            Kind::Stdin if waiting.fetch_add(frame.len(), Ordering::Relaxed) + frame.len() <= STDIN_WINDOW => {
+                let _ = stdin_tx.send(Some(std::mem::take(&mut frame))); // after StdinEof nobody takes it
+            }
+            Kind::StdinEof => _ = stdin_tx.send(None),
+            Kind::Signal if frame.len() > HEADER => _ = control.try_write(&frame[HEADER..=HEADER]),
+            Kind::Resize => {
+                if let (Some(terminal), Ok(size)) = (&terminal, Size::decode(&frame[HEADER..])) {
+                    resize(terminal, size);
+                }
+            }
+            _ => return, // no workstation of ours
+        }
+    }
+}
+
+/// Writes stdin to the job as fast as it reads, and says how much it took.
+async fn feed(
+    stdin: pipe::Sender,
+    mut stdin_rx: mpsc::UnboundedReceiver<Option<Vec<u8>>>,
+    waiting: Arc<AtomicUsize>,
+    frames_tx: Frames,
+) {
+    let mut stdin = Some(stdin);
+    while let Some(piece) = stdin_rx.recv().await {
+        match (piece, &mut stdin) {
+            (Some(frame), Some(pipe)) => {
+                let taken = (frame.len() as u32).to_be_bytes();
+                let written = pipe.write_all(&frame[HEADER..]).await;
+                waiting.fetch_sub(frame.len(), Ordering::Relaxed);
+                let said = match written {
+                    Ok(()) => frame::encode(Kind::StdinTaken, &taken),
+                    Err(_) => {
+                        stdin = None;
+                        frame::encode(Kind::StdinClosed, b"")
+                    }
+                };
+                if frames_tx.send(said).await.is_err() {
+                    return;
+                }
+            }
+            (None, _) => return, // drops, so closes, it
+            (Some(frame), None) => _ = waiting.fetch_sub(frame.len(), Ordering::Relaxed),
+        }
+    }
+}
+
+fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kills_before: Option<u64>) -> End {
+    let how = match answer {
+        Some(Answer::Exited(code)) => How::Exited(code),
+        Some(Answer::Signalled(signal)) => How::Signalled(signal),
+        Some(Answer::Refused(why)) => return End::without_output(How::Refused, why),
+        None => {
+            let why = "the job's supervisor was killed in the pod";
+            return End { how: How::Lost, stdout_bytes, stderr_bytes, reason: why.into() };
+        }
+    };
+    let killed = oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
+    let reason = match killed && how != How::Exited(0) {
+        true => "the kernel killed a process of this pod: out of memory, use --kube-mem",
+        false => "",
+    };
+    End { how, stdout_bytes, stderr_bytes, reason: reason.into() }
+}
+
+/// How many processes of this container the kernel has killed for memory: cgroup v2, then v1 (cgroups(7)).
+fn oom_kills() -> Option<u64> {
+    ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"].iter().find_map(|path| {
+        let text = fs::read_to_string(path).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+    })
+}
+
+const _: () = assert!(STDIN_WINDOW >= 2 * (MOST_DATA + HEADER));

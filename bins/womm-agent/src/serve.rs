@@ -1,0 +1,154 @@
+//! `womm-agent serve`: the command of a pod's container, pid 1 there. Takes connections on its socket, jobs on them,
+//! and reaps whatever falls to pid 1.
+
+use crate::environment::Environment;
+use crate::job;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use womm_cli::Failure;
+use womm_stream::hello::Hello;
+use womm_wire::names;
+
+/// A connection that greets nobody within this is dropped.
+const GREETING: Duration = Duration::from_secs(20);
+
+/// What all jobs of this agent share.
+pub struct Agent {
+    pub environment: Environment,
+    supervisors: Mutex<HashSet<i32>>,
+    connections: AtomicUsize,
+}
+
+impl Agent {
+    /// Runs `spawn`, and remembers the child so that nobody else reaps it.
+    pub fn adopt<E>(
+        &self,
+        spawn: impl FnOnce() -> Result<tokio::process::Child, E>,
+    ) -> Result<tokio::process::Child, E> {
+        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = spawn()?;
+        supervisors.extend(child.id().map(u32::cast_signed));
+        Ok(child)
+    }
+
+    /// The child has been waited for.
+    pub fn released(&self, id: Option<u32>) {
+        let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = id {
+            supervisors.remove(&id.cast_signed());
+        }
+    }
+
+    /// Orphans whose supervisor was killed, and whatever docker exec or kubectl exec leaves, fall to pid 1.
+    fn reap_strangers(&self) {
+        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // One at a time, the kernel's oldest first; if that is one of ours, the runtime is about to take it.
+        while let Ok(Some(_)) = waitid(WaitId::All, peek) {
+            let Some(stranger) = zombies().into_iter().find(|pid| !supervisors.contains(pid)) else { return };
+            let Some(pid) = Pid::from_raw(stranger) else { return };
+            if waitpid(Some(pid), WaitOptions::NOHANG).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Ended children of this process that nobody has waited for.
+fn zombies() -> Vec<i32> {
+    let own = format!(" {} ", getpid().as_raw_nonzero());
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let ended = |pid: &i32| {
+        fs::read_to_string(format!("/proc/{pid}/stat"))
+            .ok()
+            .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()))
+            .is_some_and(|rest| rest.strip_prefix(" Z").is_some_and(|rest| rest.starts_with(&own)))
+    };
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).filter(ended).collect()
+}
+
+pub fn main() -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::outside(format!("start: {e}")))?;
+    runtime.block_on(serve(Path::new(names::AGENT_SOCKET)))
+}
+
+async fn serve(socket: &Path) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::outside(format!("listen at {}: {e}", socket.display()));
+    // A container that was restarted in its pod finds the socket of the one before.
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket).map_err(failed)?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let instance = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(failed)?.trim().to_owned();
+    let agent = Arc::new(Agent {
+        environment: Environment::of_this_pod(),
+        supervisors: Mutex::default(),
+        connections: AtomicUsize::new(0),
+    });
+    let system = |e: io::Error| Failure::outside(format!("catch signals: {e}"));
+    let mut term = signal(SignalKind::terminate()).map_err(system)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(system)?;
+    let mut children = signal(SignalKind::child()).map_err(system)?;
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let orphan_after = orphan_after();
+    let mut alone_since = Instant::now();
+    loop {
+        tokio::select! {
+            connection = listener.accept() => match connection {
+                Ok((wire, _)) => {
+                    agent.connections.fetch_add(1, Ordering::Relaxed);
+                    tokio::spawn(connection_of(agent.clone(), wire, instance.clone()));
+                }
+                // Out of descriptors, most likely: jobs that end make room.
+                Err(e) => {
+                    womm_cli::report("womm-agent", &failed(e));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            // As pid 1, our end is the kernel's SIGKILL to all the container's processes: the pod is being deleted.
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = children.recv() => agent.reap_strangers(),
+            _ = tick.tick() => {
+                agent.reap_strangers();
+                if agent.connections.load(Ordering::Relaxed) > 0 {
+                    alone_since = Instant::now();
+                } else if orphan_after.is_some_and(|most| alone_since.elapsed() > most) {
+                    return Err(Failure::timeout("nobody has connected for long: this pod is an orphan"));
+                }
+            }
+        }
+    }
+}
+
+fn orphan_after() -> Option<Duration> {
+    let seconds: u64 = std::env::var(names::ENV_ORPHAN_S).ok()?.parse().ok()?;
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}
+
+async fn connection_of(agent: Arc<Agent>, wire: UnixStream, instance: String) {
+    let ours = Hello::ours(instance);
+    match tokio::time::timeout(GREETING, womm_stream::accept(wire, &ours)).await {
+        Ok(Ok((_, session, mut incoming))) => {
+            while let Some(stream) = incoming.recv().await {
+                tokio::spawn(job::run(agent.clone(), stream));
+            }
+            drop(session);
+        }
+        Ok(Err(e)) => womm_cli::report("womm-agent", &Failure::outside(format!("greet the workstation: {e}"))),
+        Err(_) => {}
+    }
+    agent.connections.fetch_sub(1, Ordering::Relaxed);
+}

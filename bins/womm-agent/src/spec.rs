@@ -1,0 +1,126 @@
+//! How the agent tells a supervisor what to run: over a socket that is the supervisor's stdin. First one byte with
+//! the job's three descriptors (unix(7), SCM_RIGHTS), then length and [`Open`] with everything decided: the whole
+//! environment, SHELL in it, and the cwd. Back come how the job ended, or why it did not start.
+//!
+//! Later the agent sends signals' numbers; the end of the socket, however it comes, ends the job.
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use womm_wire::frame::{MOST_OPEN, Open};
+
+/// stdin, stdout, stderr of a job.
+pub type Stdio = [OwnedFd; 3];
+
+/// Sends the descriptors; the socket has room for that at once.
+pub fn send_stdio(socket: &UnixStream, stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&stdio));
+    rustix::net::sendmsg(socket.as_fd(), &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// The bytes that follow the descriptors.
+pub fn encode(open: &Open) -> Vec<u8> {
+    let bytes = open.encode();
+    let mut out = (bytes.len() as u32).to_be_bytes().to_vec();
+    out.extend_from_slice(&bytes);
+    out
+}
+
+/// The supervisor's side of both.
+pub fn receive(socket: &UnixStream) -> io::Result<(Stdio, Open)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = rustix::net::recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    let fds: Vec<OwnedFd> = ancillary
+        .drain()
+        .filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let stdio = Stdio::try_from(fds).map_err(|_| io::Error::other("the agent sent no descriptors"))?;
+    let mut length = [0; 4];
+    let mut socket = socket;
+    socket.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    // An agent's own additions make it somewhat longer than what it was sent.
+    if got.bytes != 1 || length > 2 * MOST_OPEN {
+        return Err(io::Error::other("the agent sent no job"));
+    }
+    let mut bytes = vec![0; length];
+    socket.read_exact(&mut bytes)?;
+    Ok((stdio, Open::decode(&bytes).map_err(io::Error::other)?))
+}
+
+/// What a supervisor answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It exited with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Signalled(u8),
+    /// It did not start.
+    Refused(String),
+}
+
+impl Answer {
+    /// Writes it; an agent that is gone does not care.
+    pub fn send(&self, mut socket: &UnixStream) {
+        let bytes = match self {
+            Self::Exited(code) => vec![b'e', *code],
+            Self::Signalled(signal) => vec![b's', *signal],
+            Self::Refused(why) => [b"r", why.as_bytes(), b"\n"].concat(),
+        };
+        let _ = socket.write_all(&bytes);
+    }
+
+    /// Reads one from its first bytes; `None` if more are needed.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [b'e', code, ..] => Some(Self::Exited(*code)),
+            [b's', signal, ..] => Some(Self::Signalled(*signal)),
+            [b'r', text @ .., b'\n'] => Some(Self::Refused(String::from_utf8_lossy(text).into_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_job_and_its_descriptors_arrive() {
+        let (near, far) = UnixStream::pair().expect("sockets");
+        let null = File::open("/dev/null").expect("there");
+        let open = Open { command: Some(b"x\xff".to_vec()), ..Open::default() };
+        send_stdio(&near, [null.as_fd(); 3]).expect("room");
+        (&near).write_all(&encode(&open)).expect("room");
+        let (stdio, got) = receive(&far).expect("whole");
+        assert_eq!(got, open);
+        assert_eq!(stdio.len(), 3);
+    }
+
+    #[test]
+    fn answers_arrive() {
+        for answer in [Answer::Exited(7), Answer::Signalled(9), Answer::Refused("no shell".into())] {
+            let (near, mut far) = UnixStream::pair().expect("sockets");
+            answer.send(&near);
+            drop(near);
+            let mut bytes = Vec::new();
+            far.read_to_end(&mut bytes).expect("whole");
+            assert_eq!(Answer::parse(&bytes), Some(answer));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `womm-image check`: whether an image has what jobs of GNU parallel need. Nothing is run in it.
+
+use crate::cli;
+use crate::docker;
+use crate::leftovers::Leftovers;
+use crate::probe::Probe;
+use bollard::Docker;
+use bollard::models::ImageInspect;
+use std::io::Write;
+use womm_cli::Failure;
+
+/// What must be on the image's PATH, and why.
+const NEEDED: &[(&str, &str)] =
+    &[("sh", "a shell, in which jobs run"), ("perl", "perl, in which GNU parallel wraps jobs")];
+/// What Docker sets where an image sets none. Source: moby, `daemon/pkg/oci/defaults.go`.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Writes where each is to stdout.
+///
+/// # Errors
+/// No (1) if one is missing, usage (2) without a project, outside (3) if Docker can't say.
+pub async fn run(args: &cli::Check, leftovers: &Leftovers) -> Result<(), Failure> {
+    let name = crate::show::image_name(&args.find, args.image.as_deref())?;
+    let docker = docker::connect().await?;
+    let image = docker::inspect(&docker, &name).await?;
+    let image = image.ok_or_else(|| crate::show::missing(&name, args.image.is_some()))?;
+    let found = look(&docker, leftovers, &name, &image).await?;
+    let mut stdout = std::io::stdout().lock();
+    for (program, path) in found.iter().filter_map(|(program, path)| path.as_ref().map(|path| (program, path))) {
+        // A reader that went away is no failure.
+        let _ = writeln!(stdout, "{program}\t{path}");
+    }
+    match lacks(&found) {
+        Some(what) => Err(Failure::no(format!("image \"{name}\" lacks {what}")).help("install it in the base image")),
+        None => Ok(()),
+    }
+}
+
+/// Each program that is needed, and where the image has it.
+pub type Found = Vec<(&'static str, Option<String>)>;
+
+/// Looks into an image.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn look(docker: &Docker, leftovers: &Leftovers, name: &str, image: &ImageInspect) -> Result<Found, Failure> {
+    let path = path_of(image);
+    let probe = Probe::open(docker, leftovers, name).await?;
+    let mut found = Vec::new();
+    for (program, _) in NEEDED {
+        found.push((*program, probe.which(program, &path).await?));
+    }
+    probe.close().await?;
+    Ok(found)
+}
+
+/// What is missing, in words; `None` if nothing is.
+pub fn lacks(found: &Found) -> Option<String> {
+    let missing = |program: &str| found.iter().any(|(p, path)| *p == program && path.is_none());
+    let words: Vec<_> = NEEDED.iter().filter(|(p, _)| missing(p)).map(|(_, why)| *why).collect();
+    (!words.is_empty()).then(|| words.join(", and "))
+}
+
+fn path_of(image: &ImageInspect) -> String {
+    let env = image.config.as_ref().and_then(|c| c.env.as_ref());
+    let path = env.and_then(|env| env.iter().find_map(|line| line.strip_prefix("PATH=")));
+    path.filter(|p| !p.is_empty()).unwrap_or(DEFAULT_PATH).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let here = |path: &str| Some(path.to_owned());
+        assert_eq!(lacks(&vec![("sh", here("/bin/sh")), ("perl", here("/usr/bin/perl"))]), None);
+        let text = lacks(&vec![("sh", here("/bin/sh")), ("perl", None)]).expect("perl is missing");
+        assert_eq!(text, "perl, in which GNU parallel wraps jobs");
+    }
+}

@@ -1,0 +1,141 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use womm_wire::record::{EngineKind, ShareKind};
+
+const EXIT: &str = "\
+Exit status: 0 done, 1 the answer is no, 2 usage or unreadable input, 3 Docker, a registry or the disk failed, \
+4 timed out; 128+N if signal N ended it.
+
+.womm is looked for in this folder and above. Docker is found by DOCKER_HOST, else at /var/run/docker.sock.";
+
+const EXIT_SETUP: &str = "\
+Exit status: 0 done, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \
+signal N ended it. Unless it is 0, nothing was changed.";
+
+/// Makes and checks the image of a project: reads .womm, writes the image section of the record.
+#[derive(Debug, Parser)]
+#[command(name = "womm-image", version, after_help = EXIT)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What it can do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Writes the project's record, with the image section, to stdout
+    #[command(after_help = EXIT)]
+    Show(Show),
+    /// Makes the project's image and writes .womm in this folder
+    #[command(after_help = EXIT_SETUP, override_usage = "womm setup --yes [OPTIONS]")]
+    Setup(Setup),
+    /// Makes PREFIXwomm-agent:VERSION, an image that holds nothing but the agent; writes its name to stdout
+    #[command(after_help = EXIT)]
+    Agent(Agent),
+    /// Says where the image has perl and a shell; exit status 1 if one is missing
+    #[command(after_help = EXIT)]
+    Check(Check),
+    /// Pushes the project's image, with the login of the Docker config
+    #[command(after_help = EXIT)]
+    Push(Push),
+}
+
+/// Which project.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Find {
+    /// Read FILE instead of the nearest .womm; "-" is stdin, for a project in this folder
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    #[command(flatten)]
+    pub find: Find,
+    /// This image instead of .womm's
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// Where pods run, instead of what .womm says: kube or docker
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    pub engine: Option<EngineKind>,
+}
+
+/// `setup`.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// Ask nothing; what no option says has its default
+    #[arg(long)]
+    pub yes: bool,
+    /// The image to start from: pulled if the local Docker engine does not have it
+    #[arg(long, value_name = "IMAGE", default_value = "ubuntu:22.04")]
+    pub base: String,
+    /// How the image's name begins, such as docker.io/me/; a "/" is added after a letter or digit. Kept in
+    /// ~/.womm_prefix for engine kube, which needs one [default: what is kept there]
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Where pods run: kube, or docker for this machine's Docker [default: what .womm says, else kube]
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    pub engine: Option<EngineKind>,
+    /// How the folder appears in pods: bind (docker only), lazy, eager, eager-back (kube only), none [default: bind on
+    /// docker, none on kube]
+    #[arg(long, value_name = "KIND", value_parser = share)]
+    pub share: Option<ShareKind>,
+    /// A variable of the environment for jobs: NAME as it is now, or NAME=VALUE. Can be given often
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// The image's whole name, instead of PREFIXwomm-image-xxxxxxxx
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The kubeconfig's context for tasks of this folder [default: the current one, each time]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace for tasks of this folder [default: the context's]
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The pull secret in that namespace, by name
+    #[arg(long, value_name = "NAME")]
+    pub secret: Option<String>,
+}
+
+/// `agent`.
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// How the image's name begins [default: what ~/.womm_prefix says, else nothing]
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Push it, too
+    #[arg(long)]
+    pub push: bool,
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub find: Find,
+    /// This image instead of .womm's
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+}
+
+/// `push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    #[command(flatten)]
+    pub find: Find,
+    /// This image instead of .womm's
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+}
+
+fn engine(text: &str) -> Result<EngineKind, String> {
+    serde_json::from_value(text.into()).map_err(|_| "engines are kube and docker".into())
+}
+
+fn share(text: &str) -> Result<ShareKind, String> {
+    serde_json::from_value(text.into()).map_err(|_| "kinds of share are lazy, eager, eager-back, bind and none".into())
+}

@@ -1,0 +1,169 @@
+//! The local Docker engine: reach it, ask about images, build and name them. Its errors become lines for people here.
+
+use crate::reference::Reference;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::ImageInspect;
+use bollard::query_parameters::{BuildImageOptionsBuilder, CreateImageOptionsBuilder, TagImageOptionsBuilder};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::timeout;
+use womm_cli::Failure;
+
+/// How long Docker may take to answer at all.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a pull, push or build may say nothing.
+pub const SILENCE: Duration = Duration::from_secs(60);
+/// Where Docker is, if DOCKER_HOST does not say.
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// Where Docker is.
+pub fn host() -> String {
+    std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty()).unwrap_or_else(|| DEFAULT_HOST.to_owned())
+}
+
+/// Reaches Docker and agrees on a version of its API.
+///
+/// # Errors
+/// Outside (3) if it does not answer within 10 s, with the remedy.
+pub async fn connect() -> Result<Docker, Failure> {
+    let docker = Docker::connect_with_host(&host()).map_err(|e| unreachable(&e.to_string()))?;
+    let docker = docker.with_request_modifier(|mut request| {
+        // bollard encodes credentials with "+" and "/", where Docker reads the alphabet for URLs and takes anything else
+        // for no credentials at all: passwords with ">", "?" or "~" were refused.
+        for name in ["x-registry-auth", "x-registry-config"] {
+            let fixed = request.headers().get(name).and_then(|v| v.to_str().ok());
+            let fixed = fixed.and_then(|v| v.replace('+', "-").replace('/', "_").parse().ok());
+            if let Some(value) = fixed {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        request
+    });
+    match timeout(CONNECT, docker.negotiate_version()).await {
+        Ok(Ok(docker)) => Ok(docker),
+        Ok(Err(e)) => Err(unreachable(&words(&e))),
+        Err(_) => Err(unreachable(&format!("no answer within {} s", CONNECT.as_secs()))),
+    }
+}
+
+fn unreachable(reason: &str) -> Failure {
+    let help = if reason.contains("ermission denied") {
+        "become a member of the group docker, or name another engine in DOCKER_HOST"
+    } else {
+        "start it (`systemctl start docker`), or name another engine in DOCKER_HOST"
+    };
+    Failure::outside(format!("Docker at {} can't be reached: {reason}", host())).help(help)
+}
+
+/// Docker's own words, without bollard's around them, down to the cause.
+fn words(error: &Error) -> String {
+    match error {
+        Error::DockerResponseServerError { message, .. } => message.clone(),
+        Error::DockerStreamError { error } => error.clone(),
+        other => {
+            let mut cause: &dyn std::error::Error = other;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            cause.to_string()
+        }
+    }
+}
+
+/// What Docker would not do, as a failure with the remedy where the reason is a known one.
+pub fn failed(deed: impl std::fmt::Display, error: &Error) -> Failure {
+    refused(deed, &words(error))
+}
+
+/// The same for a reason in words.
+pub fn refused(deed: impl std::fmt::Display, reason: &str) -> Failure {
+    let failure = Failure::outside(format!("{deed}: {reason}"));
+    if reason.contains("no space left on device") {
+        failure.help("free some space where Docker keeps images: `docker system df` says what takes it")
+    } else {
+        failure
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}
+
+/// An image of the local engine; `None` if it has none of that name.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>, Failure> {
+    match docker.inspect_image(name).await {
+        Ok(image) => Ok(Some(image)),
+        Err(e) if is_missing(&e) => Ok(None),
+        Err(e) => Err(failed(format!("inspect image \"{name}\""), &e)),
+    }
+}
+
+/// The next line of a stream, with a deadline.
+///
+/// # Errors
+/// Timeout (4) after [`SILENCE`].
+pub async fn next_line<T>(lines: &mut (impl Stream<Item = T> + Unpin), deed: &str) -> Result<Option<T>, Failure> {
+    timeout(SILENCE, lines.next()).await.map_err(|_| {
+        Failure::timeout(format!("{deed}: nothing for {} s", SILENCE.as_secs())).help("is the network up?")
+    })
+}
+
+/// Pulls an image, saying so on stderr.
+///
+/// # Errors
+/// Outside (3) if it can't be pulled, timeout (4) if nothing comes for a while.
+pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
+    let deed = format!("pull image \"{image}\"");
+    let options = CreateImageOptionsBuilder::default().from_image(&image.repository);
+    let options = match image.digest.as_ref().or(image.tag.as_ref()) {
+        Some(tag) => options.tag(tag).build(),
+        None => options.build(),
+    };
+    let login = crate::login::find(image.registry()).await?;
+    let mut lines = Box::pin(docker.create_image(Some(options), None, login));
+    let mut progress = crate::progress::Progress::new(&format!("pulling {image}"));
+    while let Some(line) = next_line(&mut lines, &deed).await? {
+        let line = line.map_err(|e| {
+            let failure = failed(&deed, &e);
+            match failure.help {
+                Some(_) => failure,
+                None => failure.help("is the name right? A private image needs `docker login` first"),
+            }
+        })?;
+        let (current, total) = line.progress_detail.map_or((None, None), |p| (p.current, p.total));
+        progress.layer(line.id.as_deref(), line.status.as_deref().unwrap_or_default(), current, total);
+    }
+    Ok(())
+}
+
+/// Builds an image without a name from a context; returns its id. Intermediate containers are removed in any case.
+///
+/// # Errors
+/// Outside (3) if Docker refuses, timeout (4) if it says nothing for a while.
+pub async fn build(docker: &Docker, context: Vec<u8>, arguments: &HashMap<String, String>) -> Result<String, Failure> {
+    let deed = "build the image";
+    let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments).build();
+    let mut lines = Box::pin(docker.build_image(options, None, Some(bollard::body_full(Bytes::from(context)))));
+    let mut id = None;
+    while let Some(line) = next_line(&mut lines, deed).await? {
+        let line = line.map_err(|e| failed(deed, &e))?;
+        id = line.aux.and_then(|aux| aux.id).or(id);
+    }
+    id.ok_or_else(|| Failure::outside(format!("{deed}: Docker did not say which image it made")))
+}
+
+/// Gives an image a name; whichever image had it loses it.
+///
+/// # Errors
+/// Outside (3) if Docker refuses.
+pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Failure> {
+    let options = TagImageOptionsBuilder::default().repo(&name.repository);
+    let options = options.tag(name.tag.as_deref().unwrap_or("latest")).build();
+    docker.tag_image(id, Some(options)).await.map_err(|e| failed(format!("name the image \"{name}\""), &e))
+}

@@ -1,0 +1,212 @@
+//! `womm-pods guard`: started by `create --while` before anything is made, it deletes the task when the run's life ends
+//! and nobody has done so: `womm` was killed, or `create` itself. A session of its own keeps signals to the others off.
+//!
+//! On stdin it gets records, a JSON line each: the planned one, then the completed one once `create` is through. It
+//! answers "ready" on stdout, holds nothing of the caller's but stderr, and is quiet: who deletes and tells the user
+//! is `womm-pods delete`, and it waits for that one if there is reason to.
+
+use crate::folder::{self, Deleting, Told};
+use crate::{cli, runtime, signalled, task_of};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use womm_cli::Failure;
+use womm_cli::life::Life;
+use womm_engine::Engine;
+use womm_wire::record::Record;
+
+/// How long the guard may take to say that it is there.
+const READY_DEADLINE: Duration = Duration::from_secs(10);
+const READY: &[u8] = b"ready\n";
+/// How long the run's other helpers get to end, and a caller that lives to call `delete`.
+const HELPERS: Duration = Duration::from_secs(5);
+/// How long `delete` may be at it.
+const DELETE: Duration = Duration::from_secs(90);
+/// How long after the first look another one is due, if containers were on their way.
+const LATE: Duration = Duration::from_secs(1);
+/// How long it is tried against an engine that does not answer. On Docker the containers end by themselves before.
+const GIVE_UP: Duration = Duration::from_secs(600);
+/// Between two tries.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// A guard, as `create` sees it.
+pub struct Guarded {
+    child: Child,
+    records: ChildStdin,
+}
+
+impl Guarded {
+    /// Starts a guard for this planned task, and returns when it is on guard.
+    ///
+    /// # Errors
+    /// Outside (3) if it can't be started.
+    pub fn start(life: &Life, planned: &Record) -> Result<Self, Failure> {
+        let failed = |e: io::Error| Failure::outside(format!("start the guard of the run: {e}"));
+        let program = std::env::current_exe().map_err(failed)?;
+        let life = life.try_clone().map_err(failed)?;
+        fcntl_setfd(&life, FdFlags::empty()).map_err(|e| failed(e.into()))?;
+        let mut command = Command::new(program);
+        command.args(["guard", "--while", &life.as_raw_fd().to_string()]);
+        if let Some(caller) = getppid() {
+            command.args(["--caller", &caller.as_raw_nonzero().to_string()]);
+        }
+        // The caller's folder must not be held for as long as the run lasts: it may be on a file system to unmount.
+        command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let (Some(mut records), Some(mut ready)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed(io::Error::other("it has no pipes")));
+        };
+        let greeted = send(&mut records, planned).and_then(|()| wait_ready(&mut ready));
+        if let Err(e) = greeted {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failed(e));
+        }
+        Ok(Self { child, records })
+    }
+
+    /// Hands over the record as the engine has completed it, and leaves the guard on its own.
+    pub fn complete(mut self, record: &Record) {
+        // A guard that is gone was ended by somebody who then has to look after the task.
+        let _ = send(&mut self.records, record);
+    }
+
+    /// Ends the guard: there is nothing to guard.
+    pub fn dismiss(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(pipe: &mut ChildStdin, record: &Record) -> io::Result<()> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    pipe.write_all(&line)
+}
+
+fn wait_ready(pipe: &mut (impl io::Read + AsFd)) -> io::Result<()> {
+    let deadline = Timespec { tv_sec: READY_DEADLINE.as_secs() as i64, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&*pipe, PollFlags::IN)], Some(&deadline))? == 0 {
+        return Err(io::Error::other("it does not answer"));
+    }
+    let mut answer = [0; READY.len()];
+    // What it had to say is on stderr.
+    pipe.read_exact(&mut answer).map_err(|_| io::Error::other("it has ended"))
+}
+
+/// What is known of the task.
+#[derive(Clone)]
+struct Known {
+    record: Record,
+    /// Whether `create` is through: nothing of the task can appear any more.
+    complete: bool,
+}
+
+pub fn run(args: &cli::Guard) -> Result<ExitCode, Failure> {
+    let life = Life::join(args.life)?;
+    // Opened now: a process of this number may be another one later.
+    let caller = args.caller.and_then(Pid::from_raw).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let mut records = BufReader::new(io::stdin());
+    let planned = read(&mut records).ok_or_else(|| {
+        Failure::usage("no record on stdin").help("this is started by `womm-pods create --while`, not by hand")
+    })?;
+    let folder = PathBuf::from(&task_of(&planned)?.run);
+    let lock = folder::hold(&folder)?;
+    let known = Arc::new(Mutex::new(Known { record: planned, complete: false }));
+    let updated = Arc::clone(&known);
+    thread::spawn(move || {
+        while let Some(record) = read(&mut records) {
+            *updated.lock().unwrap_or_else(PoisonError::into_inner) = Known { record, complete: true };
+        }
+    });
+    answer().map_err(|e| Failure::outside(format!("tell that the guard is there: {e}")))?;
+    runtime()?.block_on(async {
+        // A signal that is meant for everybody ends the others, and with them the run: that is the time to act.
+        tokio::spawn(async {
+            loop {
+                signalled().await;
+            }
+        });
+        life.over().await?;
+        drop(lock);
+        wait_for_caller(caller.as_ref(), &folder).await;
+        clean(&known, &folder).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(records: &mut impl BufRead) -> Option<Record> {
+    let mut line = Vec::new();
+    records.read_until(b'\n', &mut line).ok()?;
+    serde_json::from_slice(&line).ok()
+}
+
+/// Says that the guard is there, and lets go of the pipe.
+fn answer() -> io::Result<()> {
+    let null = File::options().write(true).open("/dev/null")?;
+    let mut stdout = io::stdout();
+    stdout.write_all(READY)?;
+    stdout.flush()?;
+    rustix::stdio::dup2_stdout(null)?;
+    Ok(())
+}
+
+/// A caller that has ended the run and lives is about to call `delete`, which tells the user: it goes first.
+async fn wait_for_caller(caller: Option<&OwnedFd>, folder: &Path) {
+    let Some(caller) = caller else { return };
+    let deadline = Instant::now() + HELPERS;
+    while Instant::now() < deadline && !Deleting::has_begun(folder) && folder.exists() {
+        let polled = poll(&mut [PollFd::new(caller, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        if polled != Ok(0) {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Deletes the task until it is sure that nothing of it is left or can appear.
+async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
+    let give_up = Instant::now() + GIVE_UP;
+    let mut looks = 0;
+    loop {
+        // While somebody else of the run lives, something may still appear: `create` may be at it.
+        let alone = folder::alone(folder, HELPERS).await;
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match look(&known.record, folder).await {
+            Ok(()) => looks += 1,
+            Err(failure) if Instant::now() >= give_up => return Err(failure),
+            Err(_) => {
+                sleep(RETRY).await;
+                continue;
+            }
+        }
+        if (known.complete && (alone.is_some() || !folder.exists())) || looks > 1 {
+            return folder::remove(folder);
+        }
+        sleep(LATE).await;
+    }
+}
+
+/// Deletes what there is now, unless `delete` is at it, which is waited for.
+async fn look(record: &Record, folder: &Path) -> Result<(), Failure> {
+    let task = task_of(record)?;
+    let mut right = Deleting::wait(folder, DELETE).await?;
+    let engine = Engine::for_task(task).await?;
+    let found = engine.delete(task).await?;
+    if let Some(right) = &mut right
+        && found
+        && right.told() == Told::Nothing
+    {
+        right.tell(Told::Not);
+    }
+    Ok(())
+}

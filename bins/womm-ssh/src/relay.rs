@@ -1,0 +1,236 @@
+//! Moves a job's bytes between our stdio and the run's socket, and ends as the job ended.
+
+use crate::options::Request;
+use crate::{FAILED, run, say, tty};
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::SIGWINCH;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, encode};
+
+/// Runs the job; our exit code.
+pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
+    let terminal = request.terminal.unwrap_or(request.command.is_none()) && tty::on_stdin();
+    let open = open_of(request, terminal);
+    let payload = open.encode();
+    if payload.len() > womm_wire::frame::MOST_OPEN {
+        return Err(format!("the command is too long: {} bytes", payload.len()));
+    }
+    let resized = if terminal { Some(resized().map_err(|e| format!("watch the terminal's size: {e}"))?) } else { None };
+    socket.set_nonblocking(true).map_err(|e| format!("talk to the run: {e}"))?;
+    let _raw = terminal.then(tty::Raw::enter);
+    let mut relay = Relay {
+        socket,
+        to_send: encode(Kind::Open, &payload),
+        sent: 0,
+        stdin: if request.no_stdin { Stdin::Ended } else { Stdin::Open },
+        under_way: 0,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        reader_gone: false,
+    };
+    if request.no_stdin {
+        relay.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
+    }
+    let end = relay.run(resized.as_ref())?;
+    // The terminal is as it was before anything is said.
+    drop(_raw);
+    Ok(relay.code(&end))
+}
+
+fn open_of(request: &Request, terminal: bool) -> Open {
+    let term = || std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()).into_vec();
+    let (command, subsystem) = match request.subsystem {
+        true => (None, request.command.clone()),
+        false => (request.command.clone(), None),
+    };
+    Open {
+        host: run::host(request).to_vec(),
+        command,
+        cwd: std::env::current_dir().ok().map(|cwd| cwd.as_os_str().as_bytes().to_vec()),
+        env: Vec::new(),
+        terminal: terminal.then(|| (term(), tty::size())),
+        subsystem,
+    }
+}
+
+fn resized() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    reader.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGWINCH, writer)?;
+    Ok(reader)
+}
+
+#[derive(PartialEq, Eq)]
+enum Stdin {
+    Open,
+    Ended,
+}
+
+struct Relay {
+    socket: UnixStream,
+    to_send: Vec<u8>,
+    sent: usize,
+    stdin: Stdin,
+    under_way: usize,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    reader_gone: bool,
+}
+
+impl Relay {
+    /// Until the job's end. Single-threaded: reads stdin only when what was read before is sent, writes stdout
+    /// blocking, so a slow reader of ours slows the job as a pipe would.
+    fn run(&mut self, resized: Option<&UnixStream>) -> Result<End, String> {
+        let mut decoder = Decoder::default();
+        let mut buffer = vec![0; MOST_DATA + HEADER];
+        loop {
+            let sending = self.sent < self.to_send.len();
+            let reading = !sending && self.stdin == Stdin::Open && self.under_way + HEADER < STDIN_WINDOW;
+            let stdin = io::stdin();
+            let socket_events = PollFlags::IN | if sending { PollFlags::OUT } else { PollFlags::empty() };
+            let mut fds = vec![PollFd::new(&self.socket, socket_events)];
+            fds.extend(reading.then(|| PollFd::new(&stdin, PollFlags::IN)));
+            fds.extend(resized.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+            match poll(&mut fds, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(format!("wait for the job: {e}")),
+            }
+            let socket_ready = fds[0].revents();
+            let stdin_ready = reading && !fds[1].revents().is_empty();
+            let size_changed = resized.is_some() && fds.last().is_some_and(|fd| !fd.revents().is_empty());
+            if sending && socket_ready.contains(PollFlags::OUT) {
+                self.send()?;
+            }
+            if socket_ready.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+                match (&self.socket).read(&mut buffer) {
+                    Ok(0) => return Err("the run has ended before the job".into()),
+                    Ok(n) => {
+                        decoder.feed(&buffer[..n]);
+                        if let Some(end) = self.take(&mut decoder)? {
+                            return Ok(end);
+                        }
+                    }
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                    Err(e) => return Err(format!("the run has ended before the job: {e}")),
+                }
+            }
+            if stdin_ready {
+                self.read_stdin(&mut buffer)?;
+            }
+            if let (true, Some(mut pipe)) = (size_changed, resized) {
+                let _ = pipe.read(&mut buffer);
+                self.to_send.extend_from_slice(&encode(Kind::Resize, &tty::size().encode()));
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<(), String> {
+        match (&self.socket).write(&self.to_send[self.sent..]) {
+            Ok(n) => self.sent += n,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.sent = self.to_send.len(), // reading says why
+            Err(e) => return Err(format!("talk to the run: {e}")),
+        }
+        if self.sent == self.to_send.len() {
+            self.to_send.clear();
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    fn read_stdin(&mut self, buffer: &mut [u8]) -> Result<(), String> {
+        let room = (STDIN_WINDOW - self.under_way - HEADER).min(MOST_DATA);
+        match rustix::io::read(io::stdin().as_fd(), &mut buffer[..room]) {
+            Ok(0) => {
+                self.stdin = Stdin::Ended;
+                self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
+            }
+            Ok(n) => {
+                self.under_way += n + HEADER;
+                self.to_send.extend_from_slice(&encode(Kind::Stdin, &buffer[..n]));
+            }
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            // EIO: a background process must not read the terminal; EBADF: there is no stdin.
+            Err(_) => {
+                self.stdin = Stdin::Ended;
+                self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what has come; the job's end, if that is among it.
+    fn take(&mut self, decoder: &mut Decoder) -> Result<Option<End>, String> {
+        let broken = |e: womm_wire::frame::Malformed| format!("understand the run: {e}");
+        while let Some((kind, payload)) = decoder.next_frame().map_err(broken)? {
+            match kind {
+                Kind::Stdout => {
+                    write_all(io::stdout().as_fd(), payload, &mut self.reader_gone)?;
+                    self.stdout_bytes += payload.len() as u64;
+                }
+                Kind::Stderr => {
+                    // A stderr that nobody reads is no reason to end the job.
+                    let _ = write_all(io::stderr().as_fd(), payload, &mut false);
+                    self.stderr_bytes += payload.len() as u64;
+                }
+                Kind::StdinTaken => {
+                    let taken = payload.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                    self.under_way = self.under_way.saturating_sub(taken);
+                }
+                Kind::StdinClosed => self.stdin = Stdin::Ended,
+                Kind::Note => say(&String::from_utf8_lossy(payload)),
+                Kind::End => return End::decode(payload).map(Some).map_err(broken),
+                Kind::Open | Kind::Stdin | Kind::StdinEof | Kind::Resize | Kind::Signal => {
+                    return Err(format!("understand the run: a {kind:?} frame"));
+                }
+            }
+            if self.reader_gone {
+                // As a program that writes into a closed pipe: the job ends with us.
+                return Ok(Some(End::without_output(How::Signalled(13), "")));
+            }
+        }
+        Ok(None)
+    }
+
+    fn code(&self, end: &End) -> u8 {
+        if !end.reason.is_empty() {
+            say(&end.reason);
+        }
+        let counts_match = self.stdout_bytes == end.stdout_bytes && self.stderr_bytes == end.stderr_bytes;
+        match end.how {
+            How::Lost | How::Refused => FAILED,
+            _ if self.reader_gone => 128 + 13,
+            _ if !counts_match => {
+                say(&format!(
+                    "output was lost on the way: {} of {} bytes of stdout, {} of {} of stderr",
+                    self.stdout_bytes, end.stdout_bytes, self.stderr_bytes, end.stderr_bytes
+                ));
+                FAILED
+            }
+            How::Exited(code) => code,
+            How::Signalled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Writes to stdout or stderr past the standard library's buffers. They may be non-blocking: another process's doing.
+fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> Result<(), String> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(n) => bytes = &bytes[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                let _ = poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None);
+            }
+            Err(rustix::io::Errno::PIPE) => {
+                *gone = true;
+                return Ok(());
+            }
+            Err(e) => return Err(format!("write the job's output: {e}")),
+        }
+    }
+    Ok(())
+}

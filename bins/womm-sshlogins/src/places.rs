@@ -1,0 +1,136 @@
+//! Places: where pods stand. A host of GNU parallel is a place, not a pod; pods come to places and go from them.
+
+use crate::dial;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Semaphore, watch};
+use womm_engine::Engine;
+use womm_stream::session::Session;
+use womm_wire::pod::Pod;
+use womm_wire::record::Task;
+
+/// The most dials under way at once: an API server and a workstation's Docker take that many well.
+const MOST_DIALS: usize = 32;
+
+/// What a job that comes to a place finds.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// Nobody, or a pod that can't be reached yet.
+    Waiting,
+    /// A pod.
+    Up(Pod, Session),
+    /// Nobody, for good.
+    Failed(String),
+}
+
+/// All places of a task.
+pub struct Places {
+    pub task: Task,
+    pub engine: Engine,
+    pub dials: Semaphore,
+    states: Vec<watch::Sender<State>>,
+    pods: Mutex<Pods>,
+}
+
+#[derive(Default)]
+struct Pods {
+    /// Who stands at each place.
+    standing: Vec<Option<Standing>>,
+    /// Pods that found all places taken: more of them exist for a while than were asked for.
+    spare: VecDeque<Pod>,
+    /// Why pods went, the last few.
+    gone: VecDeque<(Pod, String)>,
+}
+
+struct Standing {
+    pod: Pod,
+    dialler: tokio::task::AbortHandle,
+}
+
+/// How many pods' ends are remembered for jobs that are about to ask.
+const REMEMBERED: usize = 4096;
+
+impl Places {
+    pub fn new(task: &Task, engine: Engine) -> Self {
+        let count = task.pods as usize;
+        Self {
+            task: task.clone(),
+            engine,
+            dials: Semaphore::new(MOST_DIALS),
+            states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
+            pods: Mutex::new(Pods { standing: (0..count).map(|_| None).collect(), ..Pods::default() }),
+        }
+    }
+
+    fn pods(&self) -> MutexGuard<'_, Pods> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is, and becomes, of a place.
+    pub fn subscribe(&self, place: usize) -> Option<watch::Receiver<State>> {
+        self.states.get(place).map(watch::Sender::subscribe)
+    }
+
+    /// Says what is at a place now, if that pod still stands there.
+    pub fn set(&self, place: usize, pod: &Pod, state: State) {
+        let pods = self.pods();
+        if pods.standing[place].as_ref().is_some_and(|standing| standing.pod == *pod) {
+            self.states[place].send_replace(state);
+        }
+    }
+
+    /// A pod is ready: it gets the first free place.
+    pub fn add(self: &Arc<Self>, pod: Pod) {
+        let mut pods = self.pods();
+        let known = pods.standing.iter().flatten().any(|standing| standing.pod == pod) || pods.spare.contains(&pod);
+        if !known {
+            match pods.standing.iter().position(Option::is_none) {
+                Some(place) => self.stand(&mut pods, place, pod),
+                None => pods.spare.push_back(pod),
+            }
+        }
+    }
+
+    fn stand(self: &Arc<Self>, pods: &mut Pods, place: usize, pod: Pod) {
+        let dialler = tokio::spawn(dial::keep(self.clone(), place, pod.clone())).abort_handle();
+        pods.standing[place] = Some(Standing { pod, dialler });
+    }
+
+    /// A pod is gone: its jobs are lost with their streams, its place is given to the next one.
+    pub fn remove(self: &Arc<Self>, pod: &Pod, reason: String) {
+        let mut pods = self.pods();
+        pods.spare.retain(|spare| spare.uid != pod.uid);
+        pods.gone.push_back((pod.clone(), reason));
+        if pods.gone.len() > REMEMBERED {
+            pods.gone.pop_front();
+        }
+        let stood = |standing: &Option<Standing>| standing.as_ref().is_some_and(|s| s.pod.uid == pod.uid);
+        if let Some(place) = pods.standing.iter().position(stood) {
+            if let Some(standing) = pods.standing[place].take() {
+                standing.dialler.abort(); // and with it the session's last handle but the jobs'
+            }
+            self.states[place].send_replace(State::Waiting);
+            if let Some(next) = pods.spare.pop_front() {
+                self.stand(&mut pods, place, next);
+            }
+        }
+    }
+
+    /// Why a pod is gone, if it is.
+    pub fn why_gone(&self, pod: &Pod) -> Option<String> {
+        self.pods().gone.iter().rev().find(|(gone, _)| gone.uid == pod.uid).map(|(_, why)| why.clone())
+    }
+
+    /// No pod will come: whoever waits is told.
+    pub fn fail(&self, reason: String) {
+        for state in &self.states {
+            state.send_if_modified(|state| {
+                let waits = matches!(state, State::Waiting);
+                if waits {
+                    *state = State::Failed(reason.clone());
+                }
+                waits
+            });
+        }
+    }
+}

@@ -1,0 +1,255 @@
+# shellcheck shell=sh
+# What tests/run, tests/demo and tests/cluster share: packages, cargo, Docker, the base image, and
+# parts with their time and outcome. A script sets $root (the repository), then sources this file.
+# Functions with a body in ( ) keep their variables to themselves; sh knows no local ones.
+
+: "${root:?}"
+tests_cache=${XDG_CACHE_HOME:-$HOME/.cache}/womm-tests
+mkdir -p "$tests_cache"
+PATH=$PATH:/usr/sbin:/sbin # a plain user's lacks them on Debian
+
+say() { echo "${0##*/}: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi; }
+
+# need_root WHAT FOR. Passwords are not asked for: half of a run has no terminal that could be asked.
+need_root() {
+	as_root true 2>/dev/null ||
+		die "no root, and it is needed for $*: run as root, or let sudo work without a password"
+}
+
+# lock FILE in the place of what was locked, until the script ends; daemons must be started with 9>&-
+lock() {
+	exec 9>"$1"
+	flock -w 1800 9 || die "gave up waiting for $1: another ${0##*/} holds it for half an hour"
+}
+
+# until_true SECONDS WHAT COMMAND...
+until_true() (
+	tries=$(($1 * 20)) what=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || die "gave up waiting for $what"
+		sleep 0.05
+	done
+)
+
+# begin_setup [COMMAND...] makes the folder of notes on what this run started, for the scripts that it
+# calls too. At the end, INT, TERM and HUP included, COMMAND runs and all that was started ends.
+begin_setup() {
+	end_command=$*
+	if [ -z "${WOMM_SETUP_DIR-}" ]; then
+		WOMM_SETUP_DIR=$(mktemp -d "$tests_cache/run.XXXXXX") setup_dir_is_ours=yes
+		export WOMM_SETUP_DIR
+	fi
+	trap 'end_setup' EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+}
+
+# It goes on after an error, and says it: half a tidying is worse.
+end_setup() {
+	trap '' HUP INT TERM
+	trap - EXIT
+	set +e
+	end_part
+	$end_command
+	if [ -n "${setup_dir_is_ours-}" ]; then
+		stop_docker
+		rm -rf "$WOMM_SETUP_DIR"
+	fi
+}
+
+# ---- processes: a file holds the pid and, as pids return, its start time
+
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+record() { echo "$2 $(started "$2")" >"$1"; }
+
+# pid FILE prints the pid if that very process is still there
+pid() (
+	[ -r "$1" ] && read -r number start <"$1" && [ -n "$start" ] && [ "$(started "$number")" = "$start" ] && echo "$number"
+)
+
+gone() { ! pid "$1" >/dev/null; }
+
+# ---- packages and cargo
+
+# need_packages [COMMAND:]PACKAGE... installs what is missing; it is there if the command is (without
+# one: the command of the package's name), or if dpkg knows it.
+need_packages() (
+	missing=
+	for each in "$@"; do
+		case $each in
+		*:*) command -v "${each%%:*}" >/dev/null || missing="$missing ${each#*:}" ;;
+		*) command -v "$each" >/dev/null || dpkg_knows "$each" || missing="$missing $each" ;;
+		esac
+	done
+	[ -n "$missing" ] || exit 0
+	command -v apt-get >/dev/null || die "missing, and no apt-get to install with:$missing"
+	need_root "installing$missing"
+	say "installing$missing"
+	update_packages
+	log=$tests_cache/apt-get.log
+	# shellcheck disable=SC2086 # a list
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+		-o DPkg::Lock::Timeout=300 $missing >"$log" 2>&1 </dev/null ||
+		{ tail -n 3 "$log" >&2; die "could not install$missing, see $log"; }
+)
+
+dpkg_knows() { dpkg-query -Wf '${db:Status-Abbrev}\n' "$1" 2>/dev/null | grep -q ^ii; }
+
+# Once in a run, and not on the word of a run of yesterday.
+update_packages() {
+	[ -z "$(find "$WOMM_SETUP_DIR/apt-updated" -mmin -60 2>/dev/null)" ] || return 0
+	as_root apt-get update -q -o DPkg::Lock::Timeout=300 >"$tests_cache/apt-get.log" 2>&1 </dev/null ||
+		die "could not update the package lists, see $tests_cache/apt-get.log"
+	touch "$WOMM_SETUP_DIR/apt-updated"
+}
+
+need_cargo() {
+	PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+	cargo_wanted=$(sed -n '/^\[workspace\.package\]/,/^\[/s/^rust-version *= *"\([0-9.]*\)".*/\1/p' "$root/Cargo.toml")
+	[ -n "$cargo_wanted" ] || die "no rust-version under [workspace.package] in $root/Cargo.toml"
+	command -v cargo >/dev/null ||
+		die "no cargo on PATH: install Rust $cargo_wanted or newer, by https://rustup.rs for one"
+	cargo_found=$(cargo --version | cut -d' ' -f2)
+	printf '%s\n' "$cargo_wanted" "$cargo_found" | sort -VC ||
+		die "cargo $cargo_found is too old: install Rust $cargo_wanted or newer, by https://rustup.rs for one"
+	need_packages cc:gcc libc6-dev
+}
+
+# tracked lists the repository's files, each ended by NUL. Git wants to be told that a
+# folder of another user is meant, as it is where root tests a user's clone.
+tracked() { git -c safe.directory="$root" -C "$root" ls-files -z; }
+
+# ---- Docker
+
+docker_answers() { timeout 10 docker info >/dev/null 2>&1; }
+
+# need_docker installs the engine and starts it where none answers. stop_docker undoes the start.
+need_docker() {
+	need_packages dockerd:docker.io
+	need_packages docker:docker-cli # a package of its own in later releases
+	! docker_answers || return 0
+	! as_root docker info >/dev/null 2>&1 ||
+		die "$(id -un) may not use Docker: run as root, or \"usermod -aG docker $(id -un)\" and log in again"
+	need_packages iptables
+	need_root "starting dockerd"
+	say "starting dockerd"
+	# It writes its own pid: so there is no moment in which it runs and nobody knows.
+	# shellcheck disable=SC2016 # expands in there
+	as_root setsid sh -c '
+		echo "$$ $(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)" >"$1"
+		exec dockerd --storage-driver overlay2 --group "$2"
+	' sh "$WOMM_SETUP_DIR/dockerd.pid" "$(id -gn)" >"$tests_cache/dockerd.log" 2>&1 </dev/null 9>&- &
+	until_true 60 "dockerd, see $tests_cache/dockerd.log" docker_answers_or_ended
+	docker_answers || die "dockerd ended at once, see $tests_cache/dockerd.log"
+}
+
+docker_answers_or_ended() { docker_answers || { [ -s "$WOMM_SETUP_DIR/dockerd.pid" ] && gone "$WOMM_SETUP_DIR/dockerd.pid"; }; }
+
+stop_docker() (
+	dockerd=$(pid "$WOMM_SETUP_DIR/dockerd.pid") || exit 0
+	say "stopping the dockerd that was started here"
+	as_root kill -TERM "$dockerd"
+	until_true 30 "the end of dockerd" gone "$WOMM_SETUP_DIR/dockerd.pid" || as_root kill -KILL "$dockerd"
+)
+
+# base_image prints the name of a small Debian with what a job may want; made once.
+base_image() (
+	name=womm-test-base:1
+	exec 8>"$tests_cache/base_image.lock"
+	flock -w 900 8 || die "gave up waiting for $tests_cache/base_image.lock: who makes the base image there?"
+	if [ -z "$(docker image ls -q "$name")" ]; then
+		make_base_image "$name" >&2
+	fi
+	echo "$name"
+)
+
+make_base_image() (
+	need_packages debootstrap debian-archive-keyring
+	need_root "debootstrap"
+	say "making the image $1 by debootstrap, about a minute"
+	# Not in /tmp, which may be mounted nodev: debootstrap makes devices.
+	work=$(mktemp -d "$tests_cache/base_image.XXXXXX")
+	trap 'as_root rm -rf --one-file-system "$work"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	log=$tests_cache/debootstrap.log
+	as_root debootstrap --variant=minbase --include=perl,rsync,procps,openssh-sftp-server bookworm "$work/root" \
+		http://deb.debian.org/debian >"$log" 2>&1 8>&- || die "debootstrap failed, see $log"
+	as_root tar -C "$work/root" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' \
+		-cf "$work/root.tar" .
+	docker import -c 'CMD ["/bin/bash"]' -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+		"$work/root.tar" "$1"
+)
+
+# ---- parts
+# A script that uses them calls `in_part "$@"` after its definitions, and then begin_setup.
+
+part_results=
+part_pid=
+
+# part NAME SECONDS COMMAND... runs COMMAND, a program or a function of the script, prints how long it
+# took and notes the outcome. It runs in a session of its own: the script can wait for it and hear
+# signals, and one signal ends all of it. INT works in there though sh ignores it in the background.
+part() {
+	part_name=$1 part_deadline=$2
+	shift 2
+	printf '\n== %s\n' "$part_name"
+	part_began=$(date +%s) part_status=0
+	setsid env --default-signal=INT,QUIT timeout -k 30 "$part_deadline" "$root/tests/${0##*/}" --in-part "$@" </dev/null &
+	part_pid=$!
+	wait "$part_pid" || part_status=$?
+	part_pid=
+	part_took=$(($(date +%s) - part_began))
+	case $part_status in
+	0) part_outcome=passed ;;
+	124 | 137) part_outcome="failed: not done after $part_deadline s" ;;
+	*) part_outcome="failed: exit status $part_status" ;;
+	esac
+	note_part "$part_name" "$part_took" "$part_outcome"
+	return "$part_status"
+}
+
+# note_part NAME SECONDS OUTCOME; the outcome begins with "passed" or "failed"
+note_part() {
+	echo "-- $1: $3, $2 s"
+	part_results="$part_results$1 $2 $3
+"
+}
+
+# part_passed NAME: true, false, or not (yet) run, which is false too
+part_passed() { printf '%s' "$part_results" | grep -q "^$1 [0-9]* passed"; }
+
+in_part() {
+	[ "${1-}" = --in-part ] || return 0
+	shift
+	set -eu
+	"$@"
+	exit
+}
+
+# parts_summary prints the table and, last, the count; false if one failed
+parts_summary() {
+	printf '\n%-12s %7s  %s\n' part seconds outcome
+	printf '%s' "$part_results" | while read -r name seconds outcome; do
+		printf '%-12s %7s  %s\n' "$name" "$seconds" "$outcome"
+	done
+	part_failures=$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* failed') || true
+	echo "$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* passed') passed, $part_failures failed"
+	[ "$part_failures" = 0 ]
+}
+
+# end_part ends the running part, if there is one.
+end_part() {
+	[ -n "$part_pid" ] || return 0
+	kill -TERM "-$part_pid" 2>/dev/null || true
+	until_true 30 "the end of part $part_name" group_gone "$part_pid" || kill -KILL "-$part_pid" 2>/dev/null || true
+	part_pid=
+}
+
+group_gone() { ! kill -0 "-$1"; }
