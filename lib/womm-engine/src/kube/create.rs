@@ -125,11 +125,17 @@ fn with_pause(patch: &Value) -> Result<Value, Error> {
 fn refused_patch(kube: &Kube, trouble: &Trouble) -> Error {
     match trouble.status() {
         Some(status) if matches!(status.code, 400 | 409 | 415 | 422) => Error::Invalid {
-            message: format!("the cluster refuses --kube-patch: {}", trouble::refusal(&status.message)),
+            message: format!("the cluster refuses --kube-patch: {}", patch_words(&status.message)),
             help: "correct the patch; it is a strategic merge patch for the Deployment".into(),
         },
         _ => kube.explain("patch the Deployment as --kube-patch says", trouble),
     }
+}
+
+/// Without the patch itself, which is repeated before the point: `… strict decoding error: unknown field "spec.x"`.
+fn patch_words(message: &str) -> String {
+    let tail = message.rsplit_once("strict decoding error: ").map_or(message, |(_, tail)| tail);
+    trouble::refusal(tail)
 }
 
 #[cfg(test)]

@@ -245,7 +245,8 @@ fn container(pod: &Pod, status: &ContainerStatus) -> Option<Why> {
 }
 
 fn crashed(pod: &Pod, status: &ContainerStatus, ended: &ContainerStateTerminated) -> Why {
-    let words = format!("{}, {} times by now", ended_words(pod, ended), status.restart_count + 1);
+    let times = status.restart_count + 1;
+    let words = format!("{}, {times} {} by now", ended_words(pod, ended), if times == 1 { "time" } else { "times" });
     let said = ended.message.as_deref().unwrap_or_default();
     if ended.reason.as_deref() == Some("StartError") && is_own_fault(said) {
         return Why::new(ended_words(pod, ended), Some(REFUSED));
@@ -261,7 +262,10 @@ fn is_own_fault(said: &str) -> bool {
 }
 
 fn can_not_start(said: &str) -> String {
-    let tail = said.rsplit_once("error during container init: ").map_or(said, |(_, tail)| tail);
+    // runc's own words come last, after those of the layers above it.
+    let marks = ["error during container init: ", "unable to start container process: "];
+    let tail = marks.iter().find_map(|mark| said.rsplit_once(mark)).map_or(said, |(_, tail)| tail);
+    let tail = tail.trim_end_matches(": unknown");
     match () {
         () if tail.contains("exec format error") => {
             "the container can't be started: the image is made for another architecture than its node's".into()
@@ -574,12 +578,19 @@ pub(super) struct Missing {
     pub nothing: Duration,
 }
 
+impl Missing {
+    /// "3 of 4 pods are up".
+    pub fn count(&self) -> String {
+        format!("{} of {} {} up", self.up, self.wanted, if self.wanted == 1 { "pod is" } else { "pods are" })
+    }
+}
+
 /// What to say and do about missing pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing to say.
     Fine,
-    /// Say this.
+    /// Say that pods are missing, and this.
     Wait(String),
     /// No pod can come: end with this.
     Fail(String),
@@ -617,12 +628,7 @@ pub(super) fn verdict(missing: &Missing) -> Verdict {
     if hopeless && missing.up == 0 {
         return Verdict::Fail(words);
     }
-    Verdict::Wait(format!(
-        "{} of {} {} up: {words}",
-        missing.up,
-        missing.wanted,
-        if missing.wanted == 1 { "pod is" } else { "pods are" }
-    ))
+    Verdict::Wait(words)
 }
 
 #[cfg(test)]
@@ -890,21 +896,18 @@ mod tests {
         let slow = Why::ordinary("slow");
         assert_eq!(verdict(&missing(4, &[])), Verdict::Fine);
         assert_eq!(verdict(&missing(0, &[(slow.clone(), 1)])), Verdict::Fine);
-        assert_eq!(verdict(&missing(3, &[(slow.clone(), 6)])), Verdict::Wait("3 of 4 pods are up: slow".into()));
-        assert_eq!(verdict(&missing(0, &[(image.clone(), 1)])), Verdict::Wait("0 of 4 pods are up: no image".into()));
+        assert_eq!(verdict(&missing(3, &[(slow.clone(), 6)])), Verdict::Wait("slow".into()));
+        assert_eq!(verdict(&missing(0, &[(image.clone(), 1)])), Verdict::Wait("no image".into()));
         assert_eq!(verdict(&missing(0, &[(image.clone(), 4), (image.clone(), 5)])), Verdict::Fail("no image".into()));
-        assert_eq!(verdict(&missing(1, &[(image.clone(), 9)])), Verdict::Wait("1 of 4 pods are up: no image".into()));
+        assert_eq!(verdict(&missing(1, &[(image.clone(), 9)])), Verdict::Wait("no image".into()));
         assert!(matches!(verdict(&missing(0, &[(image.clone(), 9), (full, 9)])), Verdict::Wait(_)));
-        assert_eq!(
-            verdict(&missing(0, &[(image.clone(), 9), (slow, 0)])),
-            Verdict::Wait("0 of 4 pods are up: no image".into())
-        );
+        assert_eq!(verdict(&missing(0, &[(image.clone(), 9), (slow, 0)])), Verdict::Wait("no image".into()));
 
         let quota = Some((Why::new("quota", Some(QUOTA)), QUOTA));
         let refused = |up, coming: &[(Why, u64)]| verdict(&Missing { refused: quota.clone(), ..missing(up, coming) });
         assert_eq!(refused(0, &[]), Verdict::Fail("quota".into()));
-        assert_eq!(refused(2, &[]), Verdict::Wait("2 of 4 pods are up: quota".into()));
-        assert_eq!(refused(0, &[(image, 0)]), Verdict::Wait("0 of 4 pods are up: no image".into()));
+        assert_eq!(refused(2, &[]), Verdict::Wait("quota".into()));
+        assert_eq!(refused(0, &[(image, 0)]), Verdict::Wait("no image".into()));
         let crash = Why { crashes: true, ..Why::new("crash", Some(Duration::ZERO)) };
         assert_eq!(verdict(&missing(0, &[(crash.clone(), 0)])), Verdict::Fail("crash".into()));
         assert!(matches!(verdict(&Missing { ever: true, ..missing(0, &[(crash, 0)]) }), Verdict::Wait(_)));

@@ -42,6 +42,8 @@ const SURVEY: Duration = Duration::from_secs(1);
 const SURVEY_LATER: Duration = Duration::from_secs(10);
 /// How often time alone may change what there is to say.
 const TICK: Duration = Duration::from_millis(500);
+/// A line that differs from the last in the number of pods only is not said again before.
+const COUNT: Duration = Duration::from_secs(10);
 /// A pod that was up for so long shows that image and agent are well.
 const STEADY: Duration = Duration::from_secs(10);
 /// Events are asked for so many pods; the others wait for the same.
@@ -234,13 +236,20 @@ struct Follower<'a> {
     /// Some pod was well for a while.
     ever: bool,
     /// What was said last.
-    said: Option<String>,
+    said: Option<Said>,
     /// The API server is away.
     away: Option<(Instant, String)>,
     /// Since when no more pods are made.
     refused: Option<Instant>,
     /// Since when there is neither a pod nor a reason.
     nothing: Instant,
+}
+
+/// Why we wait, as it was said.
+struct Said {
+    words: String,
+    reason: String,
+    at: Instant,
 }
 
 /// The receiver is gone.
@@ -311,8 +320,7 @@ impl<'a> Follower<'a> {
                     }
                     Beat::Away(since, words) => self.away = Some((since, words)),
                     Beat::Lost => {
-                        let reason = format!("the task {} was finished elsewhere", self.task.id);
-                        let _ = self.lines_tx.send(Line::Failed { reason }).await;
+                        let _ = self.fail(format!("the task {} was finished elsewhere", self.task.id)).await;
                         return Ok(());
                     }
                 },
@@ -393,38 +401,45 @@ impl<'a> Follower<'a> {
 
     /// Says why pods are missing, if that changed; `true` if that was the end.
     async fn say(&mut self, survey: &Survey, complete: bool) -> Result<bool, Unheard> {
-        let verdict = match &self.away {
-            Some((since, words)) if since.elapsed() >= AWAY => {
-                Verdict::Wait(format!("{} does not answer, which is waited for: {words}", self.kube.at.cluster()))
+        let away = self.away.as_ref().filter(|(since, _)| since.elapsed() >= AWAY);
+        let (words, reason) = match away {
+            Some((_, words)) => {
+                let cluster = self.kube.at.cluster();
+                (words.clone(), format!("{cluster} does not answer, which is waited for: {words}"))
             }
-            // What is known is old.
-            Some(_) => return Ok(false),
-            None if !complete => return Ok(false),
+            // What is known is old, or not all.
+            None if self.away.is_some() || !complete => return Ok(false),
             None if survey.deleted && self.need_tx.borrow().short => {
-                Verdict::Fail(format!("the Deployment \"{}\" was deleted by somebody else", self.task.name))
+                return self.fail(format!("the task {} was finished elsewhere", self.task.id)).await;
             }
             None => {
                 let missing = self.missing(survey);
-                reasons::verdict(&missing)
+                match reasons::verdict(&missing) {
+                    Verdict::Fine => {
+                        self.said = None;
+                        return Ok(false);
+                    }
+                    Verdict::Wait(words) => {
+                        let reason = format!("{}: {words}", missing.count());
+                        (words, reason)
+                    }
+                    Verdict::Fail(words) => return self.fail(words).await,
+                }
             }
         };
-        let line = match verdict {
-            Verdict::Fine => {
-                self.said = None;
-                return Ok(false);
-            }
-            Verdict::Wait(reason) if self.said.as_ref() == Some(&reason) => return Ok(false),
-            Verdict::Wait(reason) => {
-                self.said = Some(reason.clone());
-                Line::Waiting { reason }
-            }
-            Verdict::Fail(reason) => {
-                self.lines_tx.send(Line::Failed { reason }).await.map_err(|_| Unheard)?;
-                return Ok(true);
-            }
-        };
-        self.lines_tx.send(line).await.map_err(|_| Unheard)?;
+        // The count alone is worth a line now and then.
+        let same = |said: &Said| said.words == words && (said.reason == reason || said.at.elapsed() < COUNT);
+        if self.said.as_ref().is_some_and(same) {
+            return Ok(false);
+        }
+        self.said = Some(Said { words, reason: reason.clone(), at: Instant::now() });
+        self.lines_tx.send(Line::Waiting { reason }).await.map_err(|_| Unheard)?;
         Ok(false)
+    }
+
+    async fn fail(&self, reason: String) -> Result<bool, Unheard> {
+        self.lines_tx.send(Line::Failed { reason }).await.map_err(|_| Unheard)?;
+        Ok(true)
     }
 
     /// What is missing, and for how long.
