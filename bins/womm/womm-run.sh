@@ -208,6 +208,6 @@ finish() {
 }
 
 # A script started without stdin or stdout would get the next file it opens in their place.
-{ : <&0; } 2>/dev/null || exec </dev/null
-{ : >&1; } 2>/dev/null || exec >/dev/null
+{ true 7<&0; } 2>/dev/null || exec </dev/null
+{ true 7>&1; } 2>/dev/null || exec >/dev/null
 exec 3<&0

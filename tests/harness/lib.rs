@@ -1,1 +1,28 @@
-//! What the tests share.
+//! What the tests share: the programs under test in an environment of their own, the engine that pods run on, and the
+//! proof that a test left nothing behind.
+//!
+//! | variable             | meaning                                                                  |
+//! |----------------------|--------------------------------------------------------------------------|
+//! | WOMM_BIN             | folder of the programs; else target/womm/bin                             |
+//! | WOMM_TEST_ENGINE     | docker (default) or kube                                                 |
+//! | WOMM_TEST_BASE       | base image for `womm-image setup`; else womm-test-base:1                 |
+//! | WOMM_TEST_KUBECONFIG | kube: the cluster                                                        |
+//! | WOMM_TEST_REGISTRY   | kube: a registry to push to and pull from, HOST:PORT                     |
+//! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |
+//! | WOMM_TEST_KEEP       | set: a failed test's folder stays                                        |
+
+pub mod command;
+pub mod engine;
+pub mod image;
+pub mod joblog;
+pub mod process;
+pub mod project;
+pub mod terminal;
+pub mod wait;
+
+pub use command::{Cmd, Outcome, Running, tool};
+pub use engine::{Engine, Pod};
+pub use project::Project;
+pub use rustix::process::Signal;
+pub use terminal::Terminal;
+pub use wait::{LONG, SOON, until};

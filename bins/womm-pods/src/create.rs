@@ -120,15 +120,19 @@ async fn make(record: &mut Record, life: Option<&Life>, place: &Place, extras: &
             (Err(error), None) => Err(failed(error.into())),
         }
     };
-    let end = tokio::select! {
-        made = work => return made,
-        over = life::over(life) => End::Failed(match over {
-            Ok(()) => Failure::outside("the run ended while its pods were being made"),
-            Err(failure) => failure,
-        }),
-        number = signalled() => End::Signalled(number),
-    };
-    Err(Unmade::undone(end, &planned).await)
+    tokio::select! {
+        made = work => made,
+        number = signalled() => Err(Unmade::undone(End::Signalled(number), &planned).await),
+        over = life::over(life) => {
+            let failure = match over {
+                Ok(()) => Failure::outside("the run ended while its pods were being made"),
+                Err(failure) => failure,
+            };
+            let unmade = Unmade::undone(End::Failed(failure), &planned).await;
+            // The guard wakes now in any case, and removes the run folder: whose caller may be no more.
+            Err(Unmade { clean: false, ..unmade })
+        }
+    }
 }
 
 fn extras(args: &cli::Create, record: &Record) -> Result<Extras, Failure> {

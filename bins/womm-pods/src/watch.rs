@@ -35,7 +35,7 @@ async fn watch(record: Record, life: Option<&Life>) -> Result<ExitCode, Failure>
     let engine = Engine::for_task(task_of(&record)?).await?;
     let (line_tx, line_rx) = mpsc::channel(LINES);
     // Nobody else has a sender yet, and there is room.
-    let _ = line_tx.send(Line::Record(Box::new(record.clone()))).await;
+    let _ = line_tx.send(Line::Record { record: Box::new(record.clone()) }).await;
     let both = async {
         let (watched, written) = tokio::join!(engine.watch(&record, line_tx), write(line_rx));
         let written = written?;

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let record = match read_line(&mut lines).await? {
-        Some(Line::Record(record)) => *record,
+        Some(Line::Record { record }) => *record,
         Some(_) => return Err(Failure::usage("the first line on stdin is no record")),
         None => {
             return Err(
@@ -87,7 +87,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
                     files::failed(task, &reason);
                     return Err(Failure::outside(reason));
                 }
-                Some(Line::Record(_)) => {}
+                Some(Line::Record { .. }) => {}
                 // Without anybody who watches, the pods that are there go on; for how long, the life pipe says.
                 None if life.is_some() => {
                     let ended = life::over(life);

@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind")]
 pub enum Line {
     /// The first line: the task, with all that is needed to reach its pods.
-    #[serde(rename = "womm/record")]
-    Record(Box<Record>),
+    #[serde(rename = "womm/task")]
+    Record {
+        /// As `womm-pods create` wrote it.
+        record: Box<Record>,
+    },
     /// A pod may take jobs.
     #[serde(rename = "womm/pod-ready")]
     Ready(Pod),
@@ -46,4 +49,26 @@ pub struct Pod {
     /// Where it runs, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_survive_the_pipe() {
+        let record = Record { kind: crate::record::KIND.into(), ..Record::default() };
+        let pod = Pod { name: "p".into(), uid: "u".into(), node: Some("n".into()) };
+        for line in [
+            Line::Record { record: Box::new(record) },
+            Line::Ready(pod.clone()),
+            Line::Gone { pod, reason: "r".into() },
+            Line::Waiting { reason: "w".into() },
+            Line::Failed { reason: "f".into() },
+        ] {
+            let text = serde_json::to_string(&line).expect("plain data");
+            let back: Line = serde_json::from_str(&text).expect("what we wrote");
+            assert_eq!(serde_json::to_value(&back).expect("plain data"), serde_json::to_value(&line).expect("plain data"));
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl Docker {
     }
 
     /// Replaces containers that end and reports what becomes of them, until the receiver is dropped or the future is,
-    /// or a [`Line::Failed`] was sent. Replaces none once the task is being deleted ([`RUN_DELETING`]).
+    /// or a [`Line::Failed`] was sent, or the task is gone with its run folder. Replaces none once the task is being deleted ([`RUN_DELETING`]).
     ///
     /// # Errors
     /// [`Error::Unreachable`] if Docker has been away for 60 s.

@@ -6,6 +6,7 @@ use super::make::{AT_ONCE, Maker, Trial};
 use super::{Docker, delete, is_being_deleted, objects, task_of, trouble};
 use crate::Error;
 use std::collections::HashMap;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -56,7 +57,7 @@ pub(super) async fn watch(docker: &Docker, record: &Record, lines: mpsc::Sender<
         reconnects: 0,
     };
     match watcher.run().await {
-        Ok(()) | Err(End::Unheard | End::Failed) => Ok(()),
+        Ok(()) | Err(End::Unheard | End::Failed | End::Deleted) => Ok(()),
         Err(End::Away(error)) => Err(error),
     }
 }
@@ -67,6 +68,8 @@ enum End {
     Unheard,
     /// [`Line::Failed`] was said.
     Failed,
+    /// The task has been deleted, its run folder with it.
+    Deleted,
     /// Docker has been away for too long.
     Away(Error),
 }
@@ -272,6 +275,9 @@ impl Watcher {
             }
         }
         self.crew.aged(now);
+        if self.crew.pods.is_empty() && self.making.is_empty() && !Path::new(&self.task.run).exists() {
+            return Err(End::Deleted);
+        }
         Ok(if self.crew.failures > 0 { LIST_EVERY / 5 } else { LIST_EVERY })
     }
 

@@ -1,0 +1,51 @@
+//! `womm-sshlogins`, as far as it needs no engine.
+
+use crate::common::{OUTSIDE, USAGE, explains_itself, record, record_with_task, refuses_words};
+use harness::Project;
+use std::fs;
+
+#[test]
+fn it_explains_itself() {
+    explains_itself("womm-sshlogins", &["Exit codes", "2 usage", "3 the outside"]);
+}
+
+#[test]
+fn wrong_words() {
+    let project = Project::without_engine();
+    refuses_words(&project.cmd("womm-sshlogins"), "--file");
+    refuses_words(&project.cmd("womm-sshlogins").words("--file f --nonsense"), "--nonsense");
+    refuses_words(&project.cmd("womm-sshlogins").words("--file f --while soon"), "soon");
+}
+
+#[test]
+fn it_reads_pod_lines() {
+    let project = Project::without_engine();
+    let cmd = || project.cmd("womm-sshlogins").words("--file slf");
+    cmd().run().refuses(USAGE, &["stdin is empty"]);
+    cmd().stdin_terminal().run().refuses(USAGE, &["terminal"]);
+    for garbage in [&b"{\n"[..], b"hello\n", b"\xff\xfe\n", b"[]\n", b"{\"kind\":\"womm/other\"}\n"] {
+        cmd().stdin(garbage).run().refuses(USAGE, &["stdin"]);
+    }
+    let line = format!("{}\n", serde_json::json!({"kind": "womm/pod-ready", "name": "p", "uid": "u"}));
+    cmd().stdin(line).run().refuses(USAGE, &["first line", "record"]);
+    cmd().stdin(format!("{}\n", record())).run().refuses(USAGE, &["task"]);
+    assert!(!project.at("slf").exists(), "an sshloginfile means that jobs are taken");
+}
+
+#[test]
+fn a_descriptor_that_is_not_open() {
+    let project = Project::without_engine();
+    project.cmd("womm-sshlogins").words("--file slf --while 77").run().refuses(USAGE, &["--while", "77"]);
+}
+
+#[test]
+fn an_engine_that_does_not_answer() {
+    let project = Project::without_engine();
+    let record = record_with_task(&project, "docker");
+    let run = record["task"]["run"].as_str().unwrap().to_owned();
+    fs::create_dir_all(&run).unwrap();
+    let cmd = project.cmd("womm-sshlogins").words("--file slf").env("DOCKER_HOST", "unix:///nonexistent.sock");
+    cmd.stdin(format!("{record}\n")).run().refuses(OUTSIDE, &["/nonexistent.sock"]);
+    assert!(!project.at("slf").exists());
+    fs::remove_dir_all(project.root().join("run/womm")).unwrap();
+}

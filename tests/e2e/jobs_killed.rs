@@ -1,0 +1,76 @@
+//! Jobs that GNU parallel kills: nothing of them goes on in the pod.
+
+use harness::{Engine, LONG, SOON, joblog, until};
+use std::time::Instant;
+
+/// A job that is hard to end: it ignores what can be ignored, and has left its session and its parents. NUMBER is what
+/// its processes sleep, and how they are found.
+fn stubborn(number: u32) -> String {
+    format!(
+        "trap '' TERM INT HUP QUIT; \
+         perl -MPOSIX -e 'fork and exit; setsid; fork and exit; close STDIN; close STDOUT; close STDERR; exec qw(sleep {number})'; \
+         setsid sleep {number} & \
+         echo begun; sleep {number}; sleep {number}"
+    )
+}
+
+fn is_there(number: u32) -> String {
+    format!("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -qx {number}")
+}
+
+#[test]
+fn a_timeout_ends_all_of_a_stubborn_job() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let log = project.at("log");
+    let words = "--line-buffer --timeout 2 --joblog";
+    // The run goes on as long as its stdin, so that one can look.
+    let mut run = project.parallel(1).words(words).arg(&log).arg("--").stdin_held().start();
+    let task = run.task();
+    run.send(format!("{}\n", stubborn(98801)));
+    run.send("echo after\n");
+    run.until("the job", |run| String::from_utf8_lossy(&run.stdout()).contains("begun").then_some(()));
+    run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
+    until(SOON, "the end of all its processes", || engine.pods_where(&task, &is_there(98801)).is_empty().then_some(()));
+    assert_eq!(engine.pods(&task).len(), 1, "it was looked into the pod in which the job ran");
+    run.finish().exits(1).writes("begun\nafter\n").task();
+    let jobs = joblog::read(&log);
+    assert!(jobs[&1].exit != 0 && jobs[&2].exit == 0, "{jobs:?}");
+}
+
+#[test]
+fn halt_now_ends_the_other_jobs_and_the_run() {
+    let project = Engine::under_test().project();
+    let log = project.at("log");
+    let job = format!("case {{}} in fail) sleep 2; exit 7 ;; esac; {}", stubborn(1000));
+    let cmd = project.parallel(3).words("--line-buffer --halt now,fail=1 --joblog").arg(&log).arg("--").arg(job);
+    let run = cmd.words("::: a fail b c d").run();
+    run.exits(7).task();
+    let jobs = joblog::read(&log);
+    assert_eq!(jobs[&2].exit, 7, "{jobs:?}");
+    assert!(!jobs.contains_key(&5), "no job is begun after the failure: {jobs:?}");
+    project.is_clean();
+}
+
+#[test]
+fn a_job_that_ends_leaves_nothing_behind_that_holds_it_up() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let mut run = project.parallel(1).words("--line-buffer --").stdin_held().start();
+    let task = run.task();
+    // As over ssh: a daemon that has let go of its stdout does not keep the job from ending.
+    run.send("sleep 98811 >/dev/null 2>&1 </dev/null & echo ended\n");
+    run.send("echo next\n");
+    run.send("echo last\n");
+    run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("next").then_some(()));
+    assert!(engine.pods(&task).len() == 1);
+    run.finish().succeeds().writes("ended\nnext\nlast\n").task();
+}
+
+#[test]
+fn womm_waits_for_jobs_as_long_as_they_take() {
+    let project = Engine::under_test().project();
+    let since = Instant::now();
+    project.parallel(1).words("-- sleep 6; echo done {} ::: 1").run().succeeds().writes("done 1\n").quiet_task();
+    assert!(since.elapsed().as_secs() >= 6 && since.elapsed() < LONG);
+}

@@ -1,0 +1,105 @@
+//! What jobs write and read: no byte more, none less.
+
+use harness::{Engine, joblog, tool};
+
+/// 256 KiB of noise for each of so many times, the same everywhere: perl has a random generator of its own.
+fn noise(times: u32) -> String {
+    format!("perl -e 'srand 7; print pack \"N*\", map {{int rand 2**32}} 1 .. 65536 for 1 .. {times}'")
+}
+
+fn sha256(path: &std::path::Path) -> String {
+    tool("sha256sum", [path]).split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn stdout_and_stderr_stay_apart() {
+    let project = Engine::under_test().project();
+    let run = project.parallel(2).words("-k --").arg("echo out {}; echo err {} >&2").words("::: 1 2 3").run();
+    run.succeeds().writes("out 1\nout 2\nout 3\n").task();
+    let stderr = run.other_stderr();
+    let mut lines: Vec<_> = stderr.lines().collect();
+    lines.sort_unstable();
+    run.holds("stderr has the jobs' lines, each once", lines == ["err 1", "err 2", "err 3"]);
+}
+
+#[test]
+fn creation_and_deletion_are_said_once_and_nothing_else() {
+    let project = Engine::under_test().project();
+    let run = project.parallel(3).words("-k -- echo ::: 1 2 3 4").run();
+    run.succeeds().writes("1\n2\n3\n4\n").quiet_task();
+    run.holds("creation comes first", run.stderr.starts_with("deployment.apps/womm-task-"));
+}
+
+#[test]
+fn a_hundred_megabytes_arrive_as_they_were_sent() {
+    let project = Engine::under_test().project();
+    let local = project.sh(&noise(400)).run();
+    let run = project.parallel(1).words("-n0 --").arg(noise(400)).words("::: 1").run();
+    run.succeeds().quiet_task();
+    assert_eq!(run.stdout.len(), 100 << 20);
+    assert_eq!(sha256(&run.stdout_file), sha256(&local.stdout_file));
+}
+
+#[test]
+fn output_without_a_line_end_and_with_every_byte() {
+    let project = Engine::under_test().project();
+    let every = "perl -e 'print map chr, 0 .. 255'";
+    let expected: Vec<u8> = (0..=255).collect();
+    project.parallel(1).words("-n0 --").arg(every).words("::: 1").run().succeeds().writes(&expected).quiet_task();
+    let run = project.parallel(1).words("-n0 --").arg(format!("{every} >&2")).words("::: 1").run();
+    run.succeeds().writes("");
+    run.holds("stderr has all that is ASCII", run.stderr.contains(" !\"#$%&'()*+,-./0123456789"));
+}
+
+#[test]
+fn what_goes_into_pipe_mode_comes_out_of_it() {
+    let project = Engine::under_test().project();
+    let input = project.sh(&noise(80)).run().stdout;
+    assert_eq!(input.len(), 20 << 20);
+    let run = project.parallel(2).words("--procs-per-pod 2 --pipe --block 1M -k -- cat").stdin(&input).run();
+    run.succeeds().writes(&input).quiet_task();
+}
+
+#[test]
+fn a_job_need_not_read_its_stdin() {
+    let project = Engine::under_test().project();
+    let input = "a line of some length, to fill blocks quickly\n".repeat(200_000);
+    let log = project.at("log");
+    let cmd = project.parallel(2).arg("--joblog").arg(&log).words("--pipe --block 1M --").arg("true {#}");
+    cmd.stdin(&input).run().succeeds().writes("").task();
+    let codes = joblog::codes(&log);
+    assert!(codes.len() >= 8 && codes.iter().all(|code| *code == 0), "{codes:?}");
+    // One that reads a little, and goes on after its input is closed.
+    let cmd = project.parallel(1).words("--pipe --block 4M -k --").arg("head -c 6; exec <&-; echo {#}");
+    cmd.stdin(&input[..6 << 20]).run().succeeds().writes("a line1\na line2\n");
+}
+
+#[test]
+fn order_tag_and_line_buffer_are_parallels_own() {
+    let project = Engine::under_test().project();
+    // The later job ends first.
+    let job = "sleep {}; echo slept {}";
+    project.parallel(2).words("--keep-order --").arg(job).words("::: 1.5 0").run().writes("slept 1.5\nslept 0\n");
+    project.parallel(2).words("--").arg(job).words("::: 1.5 0").run().writes("slept 0\nslept 1.5\n");
+    project.parallel(2).words("-k --tag -- echo ::: a b").run().writes("a\ta\nb\tb\n");
+    let lines = "echo begin {}; sleep 1.5; echo end {}";
+    let run = project.parallel(2).words("--line-buffer --").arg(lines).words("::: 1 2").run();
+    run.succeeds().writes_lines(&["begin 1", "begin 2", "end 1", "end 2"]);
+    run.holds("lines come when they are written", run.text().lines().take(2).all(|line| line.starts_with("begin")));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run() {
+    let project = Engine::under_test().project();
+    let run = project.sh("womm parallel --kube-pods 2 --line-buffer -n0 -- 'yes' ::: 1 2 3 4 | head -n 1").run();
+    run.succeeds().writes("y\n");
+    project.is_clean();
+}
+
+#[test]
+fn many_small_outputs_none_lost() {
+    let project = Engine::under_test().project();
+    let expected: String = (1..=200).map(|n| format!("{n}\n")).collect();
+    let run = project.parallel(2).words("--procs-per-pod 4 -k -- echo").stdin(&expected).run();
+    run.succeeds().writes(&expected).quiet_task();
+}

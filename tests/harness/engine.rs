@@ -1,0 +1,269 @@
+//! The engine that pods run on, as the tests see it from outside: by docker's and kubectl's own programs.
+
+use crate::command::tool;
+use crate::project::Project;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Where pods run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// The local Docker engine.
+    Docker,
+    /// The cluster of WOMM_TEST_KUBECONFIG.
+    Kube,
+}
+
+/// A pod, or the container that is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    namespace: String,
+}
+
+/// An object that belongs to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    kind: String,
+    name: String,
+    namespace: String,
+}
+
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// A variable that a test cannot do without.
+#[track_caller]
+pub(crate) fn needed(name: &str, why: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {why}"))
+}
+
+impl Engine {
+    /// What WOMM_TEST_ENGINE says.
+    ///
+    /// # Panics
+    /// If it says nothing known, or that engine does not answer.
+    #[track_caller]
+    pub fn under_test() -> Self {
+        static CHECKED: OnceLock<Result<Engine, String>> = OnceLock::new();
+        let checked = CHECKED.get_or_init(|| {
+            let name = std::env::var("WOMM_TEST_ENGINE").unwrap_or_else(|_| "docker".into());
+            let (engine, program, args) = match name.as_str() {
+                "docker" => (Self::Docker, "docker".to_owned(), vec!["info".to_owned()]),
+                "kube" => (Self::Kube, kubectl(), kubectl_args(&["version"])),
+                other => return Err(format!("WOMM_TEST_ENGINE is \"{other}\", neither docker nor kube")),
+            };
+            match Command::new(&program).args(&args).stdin(Stdio::null()).output() {
+                Ok(output) if output.status.success() => Ok(engine),
+                Ok(output) => {
+                    Err(format!("engine {name} does not answer: {}", String::from_utf8_lossy(&output.stderr)))
+                }
+                Err(e) => Err(format!("engine {name}: run {program}: {e}")),
+            }
+        });
+        match checked {
+            Ok(engine) => *engine,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// A new project for this engine, with an image that setup made.
+    #[track_caller]
+    pub fn project(self) -> Project {
+        Project::on(self)
+    }
+
+    /// As `.womm` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Kube => "kube",
+        }
+    }
+
+    /// Whether jobs see the project's files.
+    pub fn shares_files(self) -> bool {
+        self == Self::Docker
+    }
+
+    /// A task's pods that are not on their way out.
+    ///
+    /// # Panics
+    /// If the engine does not say.
+    #[track_caller]
+    pub fn pods(self, task: &str) -> Vec<Pod> {
+        match self {
+            Self::Docker => {
+                let label = format!("label=womm.task={task}");
+                let args = ["ps", "--filter", &label, "--filter", "status=running", "--format", "{{.Names}}"];
+                let pod = |name: &str| Pod { name: name.into(), namespace: String::new() };
+                tool("docker", args).lines().map(pod).collect()
+            }
+            Self::Kube => {
+                let list = kube_list(&["pods", "-l", &format!("womm.task={task}")]);
+                let alive = list.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+                alive.map(object).map(|o| Pod { name: o.name, namespace: o.namespace }).collect()
+            }
+        }
+    }
+
+    /// Removes a pod at once, as if its node had died.
+    ///
+    /// # Panics
+    /// If the engine refuses.
+    #[track_caller]
+    pub fn remove_by_force(self, pod: &Pod) {
+        match self {
+            Self::Docker => _ = tool("docker", ["rm", "--force", &pod.name]),
+            Self::Kube => {
+                let namespace = pod.namespace.as_str();
+                let args = ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0"];
+                tool(&kubectl(), kubectl_args(&args));
+            }
+        }
+    }
+
+    /// Runs a script in a pod, beside its jobs; its stdout if it succeeds.
+    pub fn inside(self, pod: &Pod, script: &str) -> Option<String> {
+        let mut command = match self {
+            Self::Docker => {
+                let mut command = Command::new("docker");
+                command.args(["exec", &pod.name, "sh", "-c", script]);
+                command
+            }
+            Self::Kube => {
+                let mut command = Command::new(kubectl());
+                command.args(kubectl_args(&["exec", "-n", &pod.namespace, &pod.name, "--", "sh", "-c", script]));
+                command
+            }
+        };
+        let output = command.stdin(Stdio::null()).output().expect("docker and kubectl can be run");
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The task's pods in which a script succeeds.
+    #[track_caller]
+    pub fn pods_where(self, task: &str, script: &str) -> Vec<Pod> {
+        self.pods(task).into_iter().filter(|pod| self.inside(pod, script).is_some()).collect()
+    }
+
+    /// Everything that belongs to tasks that were started below a folder, on its way out or not.
+    ///
+    /// # Panics
+    /// If the engine does not say.
+    #[track_caller]
+    pub fn left(self, root: &Path) -> Vec<Object> {
+        let root = root.to_str().expect("made of UTF-8 by the harness");
+        match self {
+            Self::Docker => {
+                let format = "{{.Names}}\t{{.Label \"womm.run\"}}\t{{.Label \"womm.pwd\"}}";
+                let text = tool("docker", ["ps", "--all", "--filter", "label=womm.task", "--format", format]);
+                let ours = |line: &&str| line.split('\t').skip(1).any(|folder| folder.starts_with(root));
+                let container = |line: &str| Object {
+                    kind: "container".into(),
+                    name: line.split('\t').next().unwrap_or_default().into(),
+                    namespace: String::new(),
+                };
+                text.lines().filter(ours).map(container).collect()
+            }
+            Self::Kube => {
+                let kinds = "deployments,replicasets,pods,leases,configmaps,secrets";
+                let list = kube_list(&[kinds, "-l", "womm.task"]);
+                let ours = |o: &&Value| {
+                    o["metadata"]["annotations"]["womm.pwd"].as_str().is_some_and(|pwd| pwd.starts_with(root))
+                };
+                list.iter().filter(ours).map(object).collect()
+            }
+        }
+    }
+
+    /// Removes what is left, after a test that failed.
+    pub fn clear(self, objects: &[Object]) {
+        for o in objects {
+            let mut command = match self {
+                Self::Docker => {
+                    let mut command = Command::new("docker");
+                    command.args(["rm", "--force", &o.name]);
+                    command
+                }
+                Self::Kube => {
+                    let mut command = Command::new(kubectl());
+                    let args = ["delete", &o.kind, &o.name, "-n", &o.namespace, "--ignore-not-found", "--wait=false"];
+                    command.args(kubectl_args(&args));
+                    command
+                }
+            };
+            let _ = command.stdin(Stdio::null()).output(); // the test has failed already
+        }
+    }
+
+    /// A whole name for an image that pods are to be made of; the process id keeps it apart.
+    #[track_caller]
+    pub fn image_name(self, name: &str) -> String {
+        let name = format!("{name}-{}:latest", std::process::id());
+        match self {
+            Self::Docker => name,
+            Self::Kube => format!("{}/{name}", registry()),
+        }
+    }
+
+    /// A name by which pods can be made of an image of the local Docker engine.
+    ///
+    /// # Panics
+    /// If it can't be pushed.
+    #[track_caller]
+    pub fn reachable(self, image: &str) -> String {
+        match self {
+            Self::Docker => image.to_owned(),
+            Self::Kube => {
+                let name = format!("{}/{image}", registry());
+                tool("docker", ["tag", image, &name]);
+                tool("docker", ["push", "--quiet", &name]);
+                name
+            }
+        }
+    }
+}
+
+/// Where images for the cluster are.
+#[track_caller]
+pub(crate) fn registry() -> String {
+    needed("WOMM_TEST_REGISTRY", "tests on kube push their images there")
+}
+
+/// The cluster's kubeconfig.
+#[track_caller]
+pub(crate) fn kubeconfig() -> String {
+    needed("WOMM_TEST_KUBECONFIG", "tests on kube run on that cluster")
+}
+
+fn kubectl() -> String {
+    std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into())
+}
+
+fn kubectl_args(args: &[&str]) -> Vec<String> {
+    ["--kubeconfig".to_owned(), kubeconfig()].into_iter().chain(args.iter().map(|a| a.to_string())).collect()
+}
+
+#[track_caller]
+fn kube_list(what: &[&str]) -> Vec<Value> {
+    let args: Vec<&str> = ["get"].into_iter().chain(what.iter().copied()).chain(["-A", "-o", "json"]).collect();
+    let text = tool(&kubectl(), kubectl_args(&args));
+    let value: Value = serde_json::from_str(&text).expect("kubectl writes JSON when told to");
+    value["items"].as_array().cloned().unwrap_or_default()
+}
+
+fn object(value: &Value) -> Object {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Object {
+        kind: text(&value["kind"]),
+        name: text(&value["metadata"]["name"]),
+        namespace: text(&value["metadata"]["namespace"]),
+    }
+}

@@ -1,0 +1,49 @@
+//! The image that tests share: made once in a test process, by `womm-image setup`, and removed when the process ends.
+
+use crate::engine::{Engine, registry};
+use crate::project::{Project, VARIABLE};
+use serde_json::Value;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// The base image for `womm-image setup`.
+pub fn base() -> String {
+    std::env::var("WOMM_TEST_BASE").unwrap_or_else(|_| "womm-test-base:1".into())
+}
+
+/// What setup wrote into `.womm`.
+#[track_caller]
+pub fn shared(engine: Engine) -> &'static Value {
+    static MADE: OnceLock<Result<Value, String>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        // A panic would leave the lock empty, and each test would try, and fail, again.
+        std::panic::catch_unwind(|| make(engine)).map_err(|_| "see the first test that failed".to_owned())
+    });
+    made.as_ref().unwrap_or_else(|why| panic!("the image for tests could not be made: {why}"))
+}
+
+fn make(engine: Engine) -> Value {
+    let project = Project::without_image(engine);
+    let (name, value) = VARIABLE;
+    let mut setup = project.cmd("womm-image").words("setup --yes --base").arg(base());
+    setup = setup.args(["--engine", engine.name(), "--env", &format!("{name}={value}")]);
+    if engine == Engine::Kube {
+        let prefix = format!("{}/", registry());
+        setup = setup.args(["--prefix", &prefix]);
+        project.cmd("womm-image").args(["agent", "--push", "--prefix", &prefix]).run().succeeds();
+    }
+    setup.run().succeeds();
+    let made = project.womm_file();
+    remove_at_the_end(made["image"].as_str().expect("setup names the image"));
+    made
+}
+
+/// Statics are never dropped, so a process of its own waits for our end: it holds the read end of a pipe.
+fn remove_at_the_end(image: &str) {
+    static WATCHER: OnceLock<Child> = OnceLock::new();
+    let mut watcher = Command::new("setsid");
+    watcher.args(["sh", "-c", "cat; docker image rm --force \"$1\"", "sh", image]);
+    watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let watcher = watcher.spawn().expect("setsid of util-linux can be run");
+    let _ = WATCHER.set(watcher); // set once: this runs once
+}
