@@ -168,6 +168,9 @@ pub struct Kube {
     /// UID of the Lease that owns them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_uid: Option<String>,
+    /// The agent's path in its pods: of the image, or copied into them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// The user as the workstation knows them; jobs run as this uid and gid.
