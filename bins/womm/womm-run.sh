@@ -198,7 +198,11 @@ finish() {
 	if [ -n "$run" ]; then
 		# Before delete, which removes the folder.
 		[ ! -s "$run/lost.jsonl" ] || lost=$(wc -l <"$run/lost.jsonl")
-		[ -z "$lost" ] || say "$((lost)) of the jobs were lost with their pods, and counted as failed with 255"
+		case $((${lost:-0})) in
+		0) ;;
+		1) say '1 job was lost with its pod, and counts as failed with 255' ;;
+		*) say "$((lost)) jobs were lost with their pods, and count as failed with 255" ;;
+		esac
 		[ ! -s "$run/task" ] || "$libexec/womm-pods" delete <"$run/task" 3<&- 9<&-
 		[ -z "$watch" ] || wait "$watch"
 		[ -z "$logins" ] || wait "$logins"

@@ -15,6 +15,8 @@ mod progress;
 mod project;
 mod push;
 mod reference;
+#[cfg(test)]
+mod scripts;
 mod setup;
 mod show;
 mod user;
