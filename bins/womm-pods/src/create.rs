@@ -26,7 +26,7 @@ pub fn run(args: &cli::Create) -> Result<ExitCode, Failure> {
     task.run = folder.path.to_string_lossy().into_owned();
     record.task = Some(task);
     let made = under_guard(&mut record, life.as_ref(), &place, &extras, &folder.path);
-    if made.is_err() && folder.new {
+    if folder.new && !matches!(made, Ok(ExitCode::SUCCESS)) {
         // The first failure is the one to tell.
         let _ = folder::remove(&folder.path);
     }
