@@ -71,8 +71,11 @@ fn keys_are_the_shells() {
     terminal.until("prompt> ");
     terminal.keys("echo $? is the st''atus\n");
     terminal.until("130 is the status");
-    terminal.keys("cat\nline\n\x04"); // ^D ends cat's stdin
+    terminal.keys("echo ca''t; cat\n");
+    terminal.until("cat\r\n");
+    terminal.keys("line\n");
     terminal.until("line\r\nline");
+    terminal.keys("\x04"); // ^D ends cat's stdin
     terminal.until("prompt> ");
     terminal.keys("\x04"); // and the shell's
     let (code, seen) = terminal.finish();
