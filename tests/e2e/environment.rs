@@ -99,13 +99,20 @@ fn a_subfolder_is_the_cwd() {
     }
 }
 
+/// A record is JSON, so the folder in which a run starts has a name in UTF-8 (`bad_input.rs`); a job's need not.
 #[test]
-fn a_subfolder_whose_name_is_not_utf8_is_the_cwd() {
+fn a_job_may_stand_in_a_folder_whose_name_is_not_utf8() {
     let project = Engine::under_test().project();
-    let deep = project.at(OsStr::from_bytes(b"not \xff UTF-8"));
-    fs::create_dir(&deep).unwrap();
-    let run = project.parallel(1).cwd(&deep).words("-n0 -- /bin/pwd ::: 1").run();
-    run.succeeds().writes([deep.as_os_str().as_bytes(), b"\n"].concat()).quiet_task();
+    let name = OsStr::from_bytes(b"not \xff UTF-8");
+    fs::create_dir(project.at(name)).unwrap();
+    let expected = [project.at(name).as_os_str().as_bytes(), b"\n"].concat();
+    let enter = [b"mkdir -p '", name.as_bytes(), b"' && cd '", name.as_bytes(), b"' && /bin/pwd"].concat();
+    let run = project.parallel(1).words("-n0 --").arg(OsStr::from_bytes(&enter)).words("::: 1").run();
+    run.succeeds().writes(&expected).quiet_task();
+    if project.engine().shares_files() {
+        let job = project.parallel(1).arg("--workdir").arg(project.at(name)).words("-n0 -- /bin/pwd ::: 1");
+        job.run().succeeds().writes(&expected).quiet_task();
+    }
 }
 
 #[test]
