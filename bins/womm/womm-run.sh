@@ -19,7 +19,8 @@ tty=        # how the terminal was, if it is to be put back
 record=     # of the project and its image
 lost=       # how many jobs were
 
-say() { printf '%s: %s\n' "$name" "$1" >&2; }
+# say MESSAGE: as one line, whatever the user's words hold
+say() { printf '%s: %s\n' "$name" "$(printf %s "$1" | tr '\n\r' '  ')" >&2; }
 
 # fail MESSAGE [STATUS]: 2 for wrong usage, which is the default
 fail() {

@@ -22,6 +22,7 @@ mod show;
 mod user;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use cli::{Cli, Verb};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +31,15 @@ use womm_cli::{Failure, report};
 const PROGRAM: &str = "womm-image";
 
 fn main() -> ExitCode {
-    let verb = Cli::parse().verb;
+    let verb = match Cli::try_parse() {
+        Ok(cli) => cli.verb,
+        // Asked for, or nothing was said: clap's many lines are right.
+        Err(e) if !e.use_stderr() || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => e.exit(),
+        Err(e) => {
+            report(PROGRAM, &in_one_line(&e.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -39,6 +48,12 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(verb))
+}
+
+/// clap's first paragraph, without its usage lines.
+fn in_one_line(text: &str) -> Failure {
+    let first = text.split("\n\n").next().unwrap_or(text);
+    Failure::usage(first.strip_prefix("error: ").unwrap_or(first)).help("see `womm-image help`")
 }
 
 /// Runs a verb, and removes what it left half done, whether it failed or a signal ended it.

@@ -62,13 +62,20 @@ pub fn find(folder: &Path) -> Result<Option<PathBuf>, Failure> {
     Ok(None)
 }
 
-/// The folder we stand in, links resolved, as text.
+/// The folder we stand in, links resolved.
 ///
 /// # Errors
-/// Outside (3) if it is gone, usage (2) if its path is not UTF-8.
+/// Outside (3) if it is gone.
+fn current() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|e| Failure::outside(format!("find the current directory: {e}")))
+}
+
+/// The same as text, for a project's folder. A folder below that need not be UTF-8.
+///
+/// # Errors
+/// As [`current`], and usage (2) if its path is not UTF-8.
 pub fn here() -> Result<String, Failure> {
-    let folder = std::env::current_dir().map_err(|e| Failure::outside(format!("find the current directory: {e}")))?;
-    text_of(&folder)
+    text_of(&current()?)
 }
 
 /// A path as text.
@@ -87,7 +94,6 @@ pub fn text_of(path: &Path) -> Result<String, Failure> {
 /// # Errors
 /// Usage (2), naming the file and what is wrong in it.
 pub fn load(file: Option<&Path>) -> Result<Option<Project>, Failure> {
-    let here = here()?;
     let (object, name, folder) = match file {
         Some(path) if path == Path::new("-") => {
             let mut text = Vec::new();
@@ -95,12 +101,12 @@ pub fn load(file: Option<&Path>) -> Result<Option<Project>, Failure> {
                 .take(MOST_BYTES)
                 .read_to_end(&mut text)
                 .map_err(|e| Failure::usage(format!("read the project on stdin: {e}")))?;
-            (object(&text, "stdin")?, "stdin".to_owned(), here)
+            (object(&text, "stdin")?, "stdin".to_owned(), here()?)
         }
         given => {
             let path = match given {
                 Some(path) => path.to_owned(),
-                None => match find(Path::new(&here))? {
+                None => match find(&current()?)? {
                     Some(path) => path,
                     None => return Ok(None),
                 },
