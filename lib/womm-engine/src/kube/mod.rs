@@ -1,8 +1,8 @@
 //! Engine `kube`: pods of a Kubernetes cluster; a task is a Lease that owns a Deployment.
 //!
 //! What the cluster is asked for is built in [`objects`], what it says is read in [`reasons`]: pure functions both. The
-//! files beside them do the talking: [`connect`] finds the cluster, [`create`] makes the objects, [`watch`] keeps the
-//! Lease and reports pods, [`dial`] reaches into them, [`delete`] removes it all.
+//! files beside them do the talking: `connect` finds the cluster, `create` makes the objects, `watch` keeps the
+//! Lease and reports pods, `dial` reaches into them, `delete` removes it all.
 //!
 //! Nothing here needs a right outside the task's namespace, nor any but on pods, pods/exec, deployments and leases in
 //! it. Events, nodes and ReplicaSets are read where that is allowed, for better words.
