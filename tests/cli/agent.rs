@@ -20,7 +20,11 @@ fn wrong_words() {
     agent("supervise --parent x -- true").refuses(USAGE, &["number"]);
     agent("supervise --parent 1 --life 77 -- true").refuses(USAGE, &["--life", "77"]);
     agent("install").exits(USAGE);
-    agent("connect").exits(3); // no agent runs here
+}
+
+#[test]
+fn connect_gives_up_where_no_agent_is() {
+    Project::without_engine().cmd("womm-agent").arg("connect").run().refuses(4, &["agent.sock"]);
 }
 
 #[test]

@@ -60,18 +60,25 @@ fn what_goes_into_pipe_mode_comes_out_of_it() {
     run.succeeds().writes(&input).quiet_task();
 }
 
+/// Blocks of parallel's default size. Over OpenSSH, whose window is 2 MB, such jobs succeed (measured, 9.2); GNU
+/// parallel alone on the workstation sees its own feeder die of SIGPIPE.
 #[test]
 fn a_job_need_not_read_its_stdin() {
     let project = Engine::under_test().project();
     let input = "a line of some length, to fill blocks quickly\n".repeat(200_000);
     let log = project.at("log");
-    let cmd = project.parallel(2).arg("--joblog").arg(&log).words("--pipe --block 1M --").arg("true {#}");
-    cmd.stdin(&input).run().succeeds().writes("").task();
-    let codes = joblog::codes(&log);
-    assert!(codes.len() >= 8 && codes.iter().all(|code| *code == 0), "{codes:?}");
-    // One that reads a little, and goes on after its input is closed.
-    let cmd = project.parallel(1).words("--pipe --block 4M -k --").arg("head -c 6; exec <&-; echo {#}");
-    cmd.stdin(&input[..6 << 20]).run().succeeds().writes("a line1\na line2\n");
+    let run = |command: &str| {
+        let cmd = project.parallel(2).arg("--joblog").arg(&log).words("--pipe -k --").arg(command);
+        let run = cmd.stdin(&input).run();
+        run.task();
+        run
+    };
+    let numbers = |format: fn(u32) -> String| (1..=9).map(format).collect::<String>();
+    run("exec cat >/dev/null").succeeds().writes("");
+    run("sleep 0.2; true {#}").writes("").succeeds();
+    assert_eq!(joblog::codes(&log), [0; 9]);
+    run("head -c 6; exec <&-; echo {#}").writes(numbers(|n| format!("a line{n}\n"))).succeeds();
+    assert_eq!(joblog::codes(&log), [0; 9]);
 }
 
 #[test]

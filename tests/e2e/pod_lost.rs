@@ -70,10 +70,9 @@ fn a_lost_job_can_be_retried() {
     let project = Engine::under_test().project();
     let engine = project.engine();
     let log = project.at("log");
-    let (mut run, task, victim) = two_at_work(&project, "--retries 2", &log);
+    let (run, task, victim) = two_at_work(&project, "--retries 2", &log);
     engine.remove_by_force(&victim);
-    run.until("a line that names the lost pod", |run| run.stderr().contains(&victim.name).then_some(()));
-    // It begins again, in whatever pod.
+    // It begins again, in whatever pod; what the first try wrote, GNU parallel does not show.
     let again = until(LONG, "the job on another pod", || {
         let mut pods = engine.pods_where(&task, "test -e /tmp/victim");
         pods.retain(|pod| *pod != victim);

@@ -25,10 +25,16 @@ fn large_binary_stdin_and_stdout() {
     project.womm().arg("shell").stdin(&input).run().succeeds().writes(&bytes);
 }
 
+/// Waits for the first prompt: the image's, of root or of another user.
+fn prompt(terminal: &mut Terminal) {
+    terminal.until(" created");
+    terminal.until_any(&["# ", "$ "]);
+}
+
 /// A shell in a terminal of this size, at its first prompt.
 fn shell(project: &Project, words: &str) -> Terminal {
     let mut terminal = Terminal::start(project.womm().words(words), 33, 101);
-    terminal.until(" created");
+    prompt(&mut terminal);
     // Its prompt is whatever the image says; what the shell writes itself is not on the line that is typed.
     terminal.keys("PS1='prompt''> '\n");
     terminal.until("prompt> ");
@@ -65,8 +71,11 @@ fn keys_are_the_shells() {
     terminal.until("prompt> ");
     terminal.keys("echo $? is the st''atus\n");
     terminal.until("130 is the status");
-    terminal.keys("cat\nline\n\x04"); // ^D ends cat's stdin
+    terminal.keys("echo ca''t; cat\n");
+    terminal.until("cat\r\n");
+    terminal.keys("line\n");
     terminal.until("line\r\nline");
+    terminal.keys("\x04"); // ^D ends cat's stdin
     terminal.until("prompt> ");
     terminal.keys("\x04"); // and the shell's
     let (code, seen) = terminal.finish();
@@ -81,11 +90,22 @@ fn the_users_terminal_is_as_it_was_afterwards() {
     terminal.keys("PS1='here''> '\n");
     terminal.until("here> ");
     terminal.keys("stty -g >before; womm shell; stty -g >after; cmp before after && echo the sa''me\n");
-    terminal.until(" created");
+    prompt(&mut terminal);
     terminal.keys("exit\n");
     terminal.until("the same");
     terminal.keys("exit\n");
     terminal.finish();
+}
+
+#[test]
+fn what_is_typed_before_the_shell_is_there_is_not_lost() {
+    let project = Engine::under_test().project();
+    let mut terminal = Terminal::start(project.womm().words("shell"), 24, 80);
+    terminal.until(" created");
+    terminal.keys("echo typed ahe''ad; exit 4\n");
+    terminal.until("typed ahead");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, 4, "{seen}");
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! `womm ssh`: into a run from another terminal, and as the ssh of other programs.
 
-use harness::{Cmd, Engine, Project, Running, tool};
+use harness::{Cmd, Engine, LONG, Project, Running, SOON, tool, until};
 use std::fs;
+use std::path::Path;
 
 /// A run of so many pods, whose jobs are the lines that it is sent.
 fn open_run(project: &Project, pods: u32) -> (Running, String) {
     let mut run = project.parallel(pods).words("--line-buffer --").stdin_held().start();
     let task = run.task();
+    let is_it = |folder: &Path| fs::read_to_string(folder.join("id")).is_ok_and(|id| id.trim() == task);
+    until(LONG, "the run's socket", || {
+        project.run_folders().iter().any(|folder| folder.join("ssh.sock").exists() && is_it(folder)).then_some(())
+    });
     (run, task)
 }
 
@@ -33,7 +38,7 @@ fn words_streams_and_status_are_as_with_ssh() {
     project.ssh().args(["w001", "kill -TERM $$"]).run().exits(143);
     project.ssh().args(["-l", "me", "someone@w001", "true"]).run().succeeds();
     project.ssh().args([&format!("{task}/w001"), "echo by id"]).run().succeeds().writes("by id\n");
-    project.ssh().arg("w001").stdin("echo a login shell's commands\nexit 4\n").run().exits(4);
+    project.ssh().arg("w001").stdin("echo commands for a login shell\nexit 4\n").run().exits(4);
     close(run);
 }
 
@@ -95,11 +100,9 @@ fn a_job_ends_with_its_ssh() {
     };
     let ssh =
         project.ssh().args(["w001", "trap '' TERM HUP INT; setsid sleep 98701 & sleep 98702; sleep 98703"]).start();
-    harness::until(harness::LONG, "the job's processes", || (running("98701") && running("98702")).then_some(()));
+    until(LONG, "the job's processes", || (running("98701") && running("98702")).then_some(()));
     ssh.signal(harness::Signal::KILL);
-    harness::until(harness::SOON, "the end of all of them", || {
-        (!["98701", "98702", "98703"].iter().any(|n| running(n))).then_some(())
-    });
+    until(SOON, "the end of all of them", || (!["98701", "98702", "98703"].iter().any(|n| running(n))).then_some(()));
     close(run);
 }
 

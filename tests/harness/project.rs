@@ -304,10 +304,12 @@ fn user_by_passwd() -> Option<String> {
 }
 
 /// `ssh [OPTIONS] HOST -- COMMAND...`, on the workstation.
-const STAND_IN: &str = "\
-#!/bin/sh
-# An ssh for GNU parallel that runs the command here: what a job over a real one would see.
-while [ \"$1\" != -- ]; do shift; done
+const STAND_IN: &str = r#"#!/bin/sh
+# An ssh for GNU parallel that runs its command here: what a job over a real one would see. As with sshd, parallel's own
+# variables stay behind.
+for name in $(env | sed -n 's/^\(PARALLEL_[A-Z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+while [ "$1" != -- ]; do shift; done
 shift
-exec sh -c \"$*\"
-";
+sh -c "$*"
+exit $? # 128+N after signal N
+"#;

@@ -68,19 +68,32 @@ impl Terminal {
     /// If the terminal is closed by the program before, or at the deadline.
     #[track_caller]
     pub fn until(&mut self, text: &str) -> String {
+        self.until_any(&[text])
+    }
+
+    /// The same for one of several.
+    ///
+    /// # Panics
+    /// As [`Terminal::until`].
+    #[track_caller]
+    pub fn until_any(&mut self, texts: &[&str]) -> String {
         let since = Instant::now();
         loop {
             let fresh = &self.seen[self.matched..];
-            if let Some(at) = fresh.windows(text.len()).position(|window| window == text.as_bytes()) {
-                let before = String::from_utf8_lossy(&fresh[..at]).into_owned();
-                self.matched += at + text.len();
+            let find = |text: &&str| {
+                let at = fresh.windows(text.len()).position(|window| window == text.as_bytes())?;
+                Some((at, at + text.len()))
+            };
+            if let Some((begin, end)) = texts.iter().filter_map(find).min() {
+                let before = String::from_utf8_lossy(&fresh[..begin]).into_owned();
+                self.matched += end;
                 return before;
             }
             if !self.read() {
-                self.fail(&format!("ended before it wrote {text:?}"));
+                self.fail(&format!("ended before it wrote {texts:?}"));
             }
             if since.elapsed() > LONG {
-                self.fail(&format!("waited {} s in vain for {text:?}", LONG.as_secs()));
+                self.fail(&format!("waited {} s in vain for {texts:?}", LONG.as_secs()));
             }
         }
     }

@@ -139,12 +139,13 @@ need_docker() {
 	need_packages iptables
 	need_root "starting dockerd"
 	say "starting dockerd"
-	# It writes its own pid: so there is no moment in which it runs and nobody knows.
+	# It writes its own pid: so there is no moment in which it runs and nobody knows. And it is forked off by
+	# setsid: a shell in the background would stay as long as dockerd does, with all that it had open.
 	# shellcheck disable=SC2016 # expands in there
-	as_root setsid sh -c '
+	as_root setsid --fork sh -c '
 		echo "$$ $(sed "s/.*) //" /proc/$$/stat | cut -d" " -f20)" >"$1"
 		exec dockerd --storage-driver overlay2 --group "$2"
-	' sh "$WOMM_SETUP_DIR/dockerd.pid" "$(id -gn)" >"$tests_cache/dockerd.log" 2>&1 </dev/null 9>&- &
+	' sh "$WOMM_SETUP_DIR/dockerd.pid" "$(id -gn)" >"$tests_cache/dockerd.log" 2>&1 </dev/null 9>&-
 	until_true 60 "dockerd, see $tests_cache/dockerd.log" docker_answers_or_ended
 	docker_answers || die "dockerd ended at once, see $tests_cache/dockerd.log"
 }

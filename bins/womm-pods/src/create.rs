@@ -8,7 +8,7 @@ use std::time::Duration;
 use womm_cli::life::{self, Life};
 use womm_cli::{Failure, write_record};
 use womm_engine::{Engine, Extras, Place};
-use womm_wire::record::{EngineKind, Record};
+use womm_wire::record::{EngineKind, Record, Task};
 
 /// After an interruption: how long what was asked of the engine before may take to appear.
 const LATE: Duration = Duration::from_secs(1);
@@ -43,13 +43,7 @@ fn under_guard(
     let _lock = folder::hold(run)?;
     let guarded = life.map(|life| Guarded::start(life, record)).transpose()?;
     let runtime = runtime()?;
-    let made = runtime.block_on(async {
-        make(record, life, place, extras).await?;
-        match write_record(record) {
-            Ok(()) => Ok(()),
-            Err(failure) => Err(Unmade::undone(End::Failed(failure), record).await),
-        }
-    });
+    let made = runtime.block_on(make(record, life, place, extras));
     match made {
         Ok(()) => {
             if let Some(guarded) = guarded {
@@ -66,6 +60,7 @@ fn under_guard(
             }
             match unmade.end {
                 End::Failed(failure) => Err(failure),
+                End::Over => Err(Failure::outside("the run ended while its pods were being made")),
                 End::Signalled(number) => {
                     womm_cli::report(crate::PROGRAM, &Failure::no("interrupted"));
                     Ok(ExitCode::from(128 + number))
@@ -78,60 +73,59 @@ fn under_guard(
 /// Why there is no task.
 struct Unmade {
     end: End,
-    /// Whether it is sure that nothing is left.
+    /// Whether it is sure that nothing is left, and that the guard is not needed for anything.
     clean: bool,
 }
 
 enum End {
     Failed(Failure),
     Signalled(u8),
+    /// The run is over.
+    Over,
 }
 
-impl Unmade {
-    /// After removing what there is, and what appears late.
-    async fn undone(end: End, record: &Record) -> Self {
-        let undo = async {
-            let Some(task) = &record.task else { return Ok(()) };
-            let engine = Engine::for_task(task).await?;
-            engine.delete(task).await?;
-            tokio::time::sleep(LATE).await;
-            engine.delete(task).await.map(drop)
-        };
-        let undone: Result<(), womm_engine::Error> = undo.await;
-        if let Err(error) = &undone {
-            womm_cli::report(crate::PROGRAM, &Failure::outside(format!("undo what was made: {error}")));
-        }
-        Self { end, clean: undone.is_ok() }
-    }
-}
-
+/// Makes the task and hands the record on; or there is no task.
 async fn make(record: &mut Record, life: Option<&Life>, place: &Place, extras: &Extras) -> Result<(), Unmade> {
-    let planned = record.clone();
-    let failed = |failure| Unmade { end: End::Failed(failure), clean: true };
-    let work = async {
-        let engine = Engine::for_project(record, place).await.map_err(|e| failed(e.into()))?;
-        match (engine.create(record, extras).await, &record.task) {
-            (Ok(()), _) => Ok(()),
-            // It has undone what it could; the last word on that is the engine's.
-            (Err(error), Some(task)) => {
-                let clean = engine.delete(task).await.is_ok();
-                Err(Unmade { end: End::Failed(error.into()), clean })
-            }
-            (Err(error), None) => Err(failed(error.into())),
-        }
+    let nothing = |end: End| Unmade { clean: !matches!(end, End::Over), end };
+    let engine = tokio::select! {
+        engine = Engine::for_project(record, place) => engine.map_err(|e| nothing(End::Failed(e.into())))?,
+        end = interrupted(life) => return Err(nothing(end)),
     };
+    let made = tokio::select! {
+        made = engine.create(record, extras) => made.map_err(|e| End::Failed(e.into())),
+        end = interrupted(life) => Err(end),
+    };
+    let end = match made.and_then(|()| write_record(record).map_err(End::Failed)) {
+        Ok(()) => return Ok(()),
+        Err(end) => end,
+    };
+    let undone = match &record.task {
+        Some(task) => undo(&engine, task, !matches!(end, End::Failed(_))).await,
+        None => Ok(()),
+    };
+    if let Err(error) = &undone {
+        womm_cli::report(crate::PROGRAM, &Failure::outside(format!("undo what was made: {error}")));
+    }
+    // When the run is over, the guard wakes in any case, and removes the run folder, whose maker may be no more.
+    Err(Unmade { clean: undone.is_ok() && !matches!(end, End::Over), end })
+}
+
+/// Removes what there is, and what appears late because it was under way when we were interrupted.
+async fn undo(engine: &Engine, task: &Task, interrupted: bool) -> Result<(), womm_engine::Error> {
+    if engine.delete(task).await? || interrupted {
+        tokio::time::sleep(LATE).await;
+        engine.delete(task).await?;
+    }
+    Ok(())
+}
+
+async fn interrupted(life: Option<&Life>) -> End {
     tokio::select! {
-        made = work => made,
-        number = signalled() => Err(Unmade::undone(End::Signalled(number), &planned).await),
-        over = life::over(life) => {
-            let failure = match over {
-                Ok(()) => Failure::outside("the run ended while its pods were being made"),
-                Err(failure) => failure,
-            };
-            let unmade = Unmade::undone(End::Failed(failure), &planned).await;
-            // The guard wakes now in any case, and removes the run folder: whose caller may be no more.
-            Err(Unmade { clean: false, ..unmade })
-        }
+        number = signalled() => End::Signalled(number),
+        over = life::over(life) => match over {
+            Ok(()) => End::Over,
+            Err(failure) => End::Failed(failure),
+        },
     }
 }
 

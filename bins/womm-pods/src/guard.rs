@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use womm_cli::Failure;
 use womm_cli::life::Life;
 use womm_engine::Engine;
-use womm_wire::record::Record;
+use womm_wire::record::{EngineKind, Record};
 
 /// How long the guard may take to say that it is there.
 const READY_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,7 +56,8 @@ impl Guarded {
         fcntl_setfd(&life, FdFlags::empty()).map_err(|e| failed(e.into()))?;
         let mut command = Command::new(program);
         command.args(["guard", "--while", &life.as_raw_fd().to_string()]);
-        if let Some(caller) = getppid() {
+        // Process 1 adopts us when the caller has died already; it calls nobody.
+        if let Some(caller) = getppid().filter(|pid| !pid.is_init()) {
             command.args(["--caller", &caller.as_raw_nonzero().to_string()]);
         }
         // The caller's folder must not be held for as long as the run lasts: it may be on a file system to unmount.
@@ -181,6 +182,9 @@ async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
         // While somebody else of the run lives, something may still appear: `create` may be at it.
         let alone = folder::alone(folder, HELPERS).await;
         let known = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !can_be_found(&known.record) {
+            return folder::remove(folder);
+        }
         match look(&known.record, folder).await {
             Ok(()) => looks += 1,
             Err(failure) if Instant::now() >= give_up => return Err(failure),
@@ -194,6 +198,12 @@ async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
         }
         sleep(LATE).await;
     }
+}
+
+/// Whether the record says where the task is. On a cluster only `create` knows before it is through; if it was killed,
+/// the Lease is not renewed, and the cluster's own reaper does what is left.
+fn can_be_found(record: &Record) -> bool {
+    record.task.as_ref().is_some_and(|task| task.engine == EngineKind::Docker || task.kube.is_some())
 }
 
 /// Deletes what there is now, unless `delete` is at it, which is waited for.
