@@ -66,6 +66,15 @@ impl Engine {
         }
     }
 
+    /// Writes into the task where this engine would make it, as [`Engine::create`] does when it is through: before
+    /// that, so that whoever cleans up after an interrupted `create` can reach it by [`Engine::for_task`].
+    pub fn locate(&self, task: &mut Task) {
+        match self {
+            Self::Docker(_) => {}
+            Self::Kube(kube) => kube.locate(task),
+        }
+    }
+
     /// Makes the task (`record.task` is filled in but for what the engine knows) with its pods, and completes the record.
     /// Returns once the objects exist; pods get ready while [`Engine::watch`] runs. Undoes what it made if it fails.
     ///

@@ -10,7 +10,8 @@ use ::kube::{Resource, ResourceExt};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
-use womm_wire::record::{self, Image, Record, Task};
+use tokio::time::timeout;
+use womm_wire::record::{Image, Record, Task};
 
 /// Who changed an object, for `kubectl get --show-managed-fields`.
 pub(super) const FIELD_MANAGER: &str = "womm";
@@ -20,23 +21,28 @@ pub(super) async fn create(kube: &Kube, record: &mut Record, extras: &Extras) ->
     let task = task_of(record)?.clone();
     objects::check(record, &task)?;
     let image = record.image.clone().unwrap_or_default();
-    let lease = make_lease(kube, &task).await?;
-    let lease_uid = lease.uid().unwrap_or_default();
-    let recorded = record::Kube {
-        kubeconfig: kube.kubeconfig.clone(),
-        context: kube.at.context.clone(),
-        server: kube.at.server.clone(),
-        namespace: kube.at.namespace.clone(),
-        lease_uid: Some(lease_uid.clone()),
-        agent: Some(objects::agent_path(&image).to_owned()),
+    let lease = match make_lease(kube, &task).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            if matches!(error, Error::Unreachable { .. } | Error::Timeout { .. }) {
+                // Nobody said that it was not made.
+                let _ = timeout(ASK_DEADLINE, delete::delete(kube, &task)).await;
+            }
+            return Err(error);
+        }
     };
+    let lease_uid = lease.uid().unwrap_or_default();
     if let Err(error) = make_deployment(kube, record, &task, &image, &lease_uid, extras).await {
         // The first error is the one to tell; a Lease that stays behind is an orphan, and is cleared away as one.
         let _ = delete::delete(kube, &task).await;
         return Err(error);
     }
     if let Some(task) = record.task.as_mut() {
-        task.kube = Some(recorded);
+        kube.locate(task);
+        if let Some(place) = task.kube.as_mut() {
+            place.lease_uid = Some(lease_uid);
+            place.agent = Some(objects::agent_path(&image).to_owned());
+        }
     }
     Ok(())
 }

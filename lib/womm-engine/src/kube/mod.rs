@@ -1,8 +1,8 @@
 //! Engine `kube`: pods of a Kubernetes cluster; a task is a Lease that owns a Deployment.
 //!
-//! What the cluster is asked for is built in [`objects`], what it says is read in [`reasons`]: pure functions both. The
-//! files beside them do the talking: [`connect`] finds the cluster, [`create`] makes the objects, [`watch`] keeps the
-//! Lease and reports pods, [`dial`] reaches into them, [`delete`] removes it all.
+//! What the cluster is asked for is built in `objects`, what it says is read in `reasons`: pure functions both. The
+//! files beside them do the talking: `connect` finds the cluster, `create` makes the objects, `watch` keeps the
+//! Lease and reports pods, `dial` reaches into them, `delete` removes it all.
 //!
 //! Nothing here needs a right outside the task's namespace, nor any but on pods, pods/exec, deployments and leases in
 //! it. Events, nodes and ReplicaSets are read where that is allowed, for better words.
@@ -107,6 +107,18 @@ impl Kube {
     /// If the record has no such section, its context is gone, or it leads to another server than it did.
     pub async fn for_task(task: &Task) -> Result<Self, Error> {
         connect::reopen(task).await
+    }
+
+    /// Records cluster, context and namespace, so that [`Kube::for_task`] leads here.
+    pub fn locate(&self, task: &mut Task) {
+        task.kube = Some(womm_wire::record::Kube {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.at.context.clone(),
+            server: self.at.server.clone(),
+            namespace: self.at.namespace.clone(),
+            lease_uid: None,
+            agent: None,
+        });
     }
 
     /// Makes the task's Lease and Deployment and records where they are. The Lease goes again if the rest fails.

@@ -195,7 +195,7 @@ fn coming(pod: &Pod, job: Option<&ContainerStatus>, nodes: Option<&[Size]>) -> W
         };
     }
     if scheduled.is_none() {
-        return Why::ordinary("they wait for the scheduler");
+        return Why::ordinary("waiting for the scheduler");
     }
     let init = pod.status.as_ref().and_then(|s| s.init_container_statuses.as_ref()).and_then(|all| all.first());
     // While an init container works, the job's own status says "PodInitializing" only.
@@ -209,8 +209,7 @@ fn coming(pod: &Pod, job: Option<&ContainerStatus>, nodes: Option<&[Size]>) -> W
     if let Some(why) = job.and_then(|status| container(pod, status)) {
         return why;
     }
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("its node");
-    Why::ordinary(format!("node \"{node}\" makes the container"))
+    Why::ordinary("containers are being made")
 }
 
 /// Why a container does not run, if something is wrong with it.
@@ -530,7 +529,7 @@ fn exceeded(rest: &str) -> Why {
 
 // ---- events
 
-/// What the newest telling event of a pod adds to "the node makes the container" or "no node has room".
+/// What the newest telling event of a pod adds to "containers are being made" or "no node has room".
 pub(super) fn better(why: Why, events: &[Event]) -> Why {
     let newest = |reasons: &[&str]| {
         let told = events.iter().filter(|e| e.reason.as_deref().is_some_and(|r| reasons.contains(&r)));

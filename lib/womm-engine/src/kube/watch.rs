@@ -70,7 +70,7 @@ pub(super) async fn watch(kube: &Kube, record: &Record, lines_tx: mpsc::Sender<L
 #[derive(Debug)]
 enum Beat {
     Renewed,
-    /// Nobody answers, since when, and what happened last.
+    /// It can't be renewed, since when, and what happened last.
     Away(Instant, String),
     /// It is not there any more.
     Lost,
@@ -86,7 +86,13 @@ async fn renew(kube: &Kube, task: &Task, beats_tx: &mpsc::Sender<Beat>) {
                 Beat::Renewed
             }
             Err(trouble) if matches!(trouble.code(), 404 | 409) => Beat::Lost,
-            Err(trouble) => Beat::Away(*away.get_or_insert(begun), trouble.words()),
+            Err(trouble) => {
+                let what = match trouble.status() {
+                    Some(_) => "refuses to renew the task's Lease",
+                    None => "does not answer, which is waited for",
+                };
+                Beat::Away(*away.get_or_insert(begun), format!("{what}: {}", trouble.words()))
+            }
         };
         if beats_tx.send(beat).await.is_err() {
             return;
@@ -405,7 +411,7 @@ impl<'a> Follower<'a> {
         let (words, reason) = match away {
             Some((_, words)) => {
                 let cluster = self.kube.at.cluster();
-                (words.clone(), format!("{cluster} does not answer, which is waited for: {words}"))
+                (words.clone(), format!("{cluster} {words}"))
             }
             // What is known is old, or not all.
             None if self.away.is_some() || !complete => return Ok(false),
