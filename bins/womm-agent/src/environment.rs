@@ -45,7 +45,6 @@ impl Environment {
 
         let cwd = own(names::ENV_CWD).unwrap_or_else(|| "/".into());
         let hostname = own(names::ENV_HOSTNAME).unwrap_or_else(hostname);
-        let ours = |name: &OsString| name.as_bytes().starts_with(names::ENV_PREFIX.as_bytes());
         let mut variables: BTreeMap<OsString, OsString> = given.clone();
         variables.retain(|name, _| !ours(name));
         for (name, value) in [
@@ -123,6 +122,13 @@ impl Environment {
     }
 }
 
+/// What is not for jobs: our own variables, and where the API server is, which the kubelet tells every container even
+/// without service links. A job has no token for it, and on the workstation would not see it.
+fn ours(name: &OsString) -> bool {
+    let prefixes = [names::ENV_PREFIX, "KUBERNETES_SERVICE_", "KUBERNETES_PORT"];
+    prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
 fn executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
@@ -177,14 +183,20 @@ mod tests {
     #[test]
     fn a_job_sees_the_user_and_not_our_own_variables() {
         let dir = tempfile::tempdir().expect("a folder");
-        let given = [("WOMM_USER", "audrey"), ("WOMM_HOSTNAME", "pod-1"), ("HOSTNAME", "setup"), ("APP", "1")];
+        let given = [
+            ("WOMM_USER", "audrey"),
+            ("WOMM_HOSTNAME", "pod-1"),
+            ("HOSTNAME", "setup"),
+            ("APP", "1"),
+            ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        ];
         let open = environment(dir.path(), &given).complete(Open::default()).expect("runs");
         for (name, expected) in
             [("USER", "audrey"), ("LOGNAME", "audrey"), ("HOSTNAME", "pod-1"), ("APP", "1"), ("SHELL", "/bin/sh")]
         {
             assert_eq!(value(&open, name).as_deref(), Some(expected), "{name}");
         }
-        assert!(!open.env.iter().any(|(k, _)| k.starts_with(b"WOMM_")));
+        assert!(!open.env.iter().any(|(k, _)| k.starts_with(b"WOMM_") || k.starts_with(b"KUBERNETES_")));
     }
 
     #[test]

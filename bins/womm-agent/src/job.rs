@@ -108,9 +108,8 @@ async fn start(agent: &Agent, open: Open) -> Result<Job, String> {
         let ends = open.terminal.as_ref().map_or_else(pipes, |(_, size)| terminal(*size))?;
         let (ours, theirs) = StdUnixStream::pair()?;
         spec::send_stdio(&ours, [ends.theirs[0].as_fd(), ends.theirs[1].as_fd(), ends.theirs[2].as_fd()])?;
-        let supervisor = agent.adopt(|| {
-            Command::new("/proc/self/exe").arg("job").stdin(Stdio::from(OwnedFd::from(theirs))).spawn()
-        })?;
+        let supervisor = agent
+            .adopt(|| Command::new("/proc/self/exe").arg("job").stdin(Stdio::from(OwnedFd::from(theirs))).spawn())?;
         ours.set_nonblocking(true)?;
         Ok(Job {
             supervisor,

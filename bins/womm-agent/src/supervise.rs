@@ -95,13 +95,7 @@ fn many_descriptors() {
 }
 
 /// Returns when the command has ended, or all is to end.
-fn watch(
-    main: Pid,
-    status: &mut Option<WaitStatus>,
-    parent: &OwnedFd,
-    stop: &UnixStream,
-    children: &UnixStream,
-) {
+fn watch(main: Pid, status: &mut Option<WaitStatus>, parent: &OwnedFd, stop: &UnixStream, children: &UnixStream) {
     loop {
         offspring::drain(children);
         loop {

@@ -41,9 +41,9 @@ fn under_guard(
     run: &Path,
 ) -> Result<ExitCode, Failure> {
     let _lock = folder::hold(run)?;
-    let guarded = life.map(|life| Guarded::start(life, record)).transpose()?;
+    let mut guarded = life.map(|life| Guarded::start(life, record)).transpose()?;
     let runtime = runtime()?;
-    let made = runtime.block_on(make(record, life, place, extras));
+    let made = runtime.block_on(make(record, life, place, extras, guarded.as_mut()));
     match made {
         Ok(()) => {
             if let Some(guarded) = guarded {
@@ -85,12 +85,24 @@ enum End {
 }
 
 /// Makes the task and hands the record on; or there is no task.
-async fn make(record: &mut Record, life: Option<&Life>, place: &Place, extras: &Extras) -> Result<(), Unmade> {
+async fn make(
+    record: &mut Record,
+    life: Option<&Life>,
+    place: &Place,
+    extras: &Extras,
+    guarded: Option<&mut Guarded>,
+) -> Result<(), Unmade> {
     let nothing = |end: End| Unmade { clean: !matches!(end, End::Over), end };
     let engine = tokio::select! {
         engine = Engine::for_project(record, place) => engine.map_err(|e| nothing(End::Failed(e.into())))?,
         end = interrupted(life) => return Err(nothing(end)),
     };
+    if let Some(task) = &mut record.task {
+        engine.locate(task);
+    }
+    if let Some(guarded) = guarded {
+        guarded.locate(record);
+    }
     let made = tokio::select! {
         made = engine.create(record, extras) => made.map_err(|e| End::Failed(e.into())),
         end = interrupted(life) => Err(end),

@@ -1,8 +1,8 @@
 //! `womm-pods guard`: started by `create --while` before anything is made, it deletes the task when the run's life ends
 //! and nobody has done so: `womm` was killed, or `create` itself. A session of its own keeps signals to the others off.
 //!
-//! On stdin it gets records, a JSON line each: the planned one, then the completed one once `create` is through. It
-//! answers "ready" on stdout, holds nothing of the caller's but stderr, and is quiet: who deletes and tells the user
+//! On stdin it gets what is known of the task, a JSON line each: planned, then where it will be, then that `create` is
+//! through. It answers "ready" on stdout, holds nothing of the caller's but stderr, and is quiet: who deletes and tells the user
 //! is `womm-pods delete`, and it waits for that one if there is reason to.
 
 use crate::folder::{self, Deleting, Told};
@@ -10,6 +10,7 @@ use crate::{cli, runtime, signalled, task_of};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use womm_cli::Failure;
 use womm_cli::life::Life;
-use womm_engine::Engine;
+use womm_engine::{Engine, Error};
 use womm_wire::record::{EngineKind, Record};
 
 /// How long the guard may take to say that it is there.
@@ -34,7 +35,7 @@ const DELETE: Duration = Duration::from_secs(90);
 /// How long after the first look another one is due, if containers were on their way.
 const LATE: Duration = Duration::from_secs(1);
 /// How long it is tried against an engine that does not answer. On Docker the containers end by themselves before.
-const GIVE_UP: Duration = Duration::from_secs(600);
+const GIVE_UP: Duration = Duration::from_secs(120);
 /// Between two tries.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -66,7 +67,8 @@ impl Guarded {
         let (Some(mut records), Some(mut ready)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed(io::Error::other("it has no pipes")));
         };
-        let greeted = send(&mut records, planned).and_then(|()| wait_ready(&mut ready));
+        let planned = Known { record: planned.clone(), complete: false };
+        let greeted = send(&mut records, &planned).and_then(|()| wait_ready(&mut ready));
         if let Err(e) = greeted {
             let _ = child.kill();
             let _ = child.wait();
@@ -75,10 +77,15 @@ impl Guarded {
         Ok(Self { child, records })
     }
 
+    /// Tells the guard where the task will be, before anything is made there.
+    pub fn locate(&mut self, record: &Record) {
+        // A guard that is gone was ended by somebody who then has to look after the task.
+        let _ = send(&mut self.records, &Known { record: record.clone(), complete: false });
+    }
+
     /// Hands over the record as the engine has completed it, and leaves the guard on its own.
     pub fn complete(mut self, record: &Record) {
-        // A guard that is gone was ended by somebody who then has to look after the task.
-        let _ = send(&mut self.records, record);
+        let _ = send(&mut self.records, &Known { record: record.clone(), complete: true });
     }
 
     /// Ends the guard: there is nothing to guard.
@@ -88,8 +95,8 @@ impl Guarded {
     }
 }
 
-fn send(pipe: &mut ChildStdin, record: &Record) -> io::Result<()> {
-    let mut line = serde_json::to_vec(record)?;
+fn send(pipe: &mut ChildStdin, known: &Known) -> io::Result<()> {
+    let mut line = serde_json::to_vec(known)?;
     line.push(b'\n');
     pipe.write_all(&line)
 }
@@ -104,8 +111,8 @@ fn wait_ready(pipe: &mut (impl io::Read + AsFd)) -> io::Result<()> {
     pipe.read_exact(&mut answer).map_err(|_| io::Error::other("it has ended"))
 }
 
-/// What is known of the task.
-#[derive(Clone)]
+/// What is known of the task; a line of the guard's stdin.
+#[derive(Clone, Serialize, Deserialize)]
 struct Known {
     record: Record,
     /// Whether `create` is through: nothing of the task can appear any more.
@@ -120,13 +127,13 @@ pub fn run(args: &cli::Guard) -> Result<ExitCode, Failure> {
     let planned = read(&mut records).ok_or_else(|| {
         Failure::usage("no record on stdin").help("this is started by `womm-pods create --while`, not by hand")
     })?;
-    let folder = PathBuf::from(&task_of(&planned)?.run);
+    let folder = PathBuf::from(&task_of(&planned.record)?.run);
     let lock = folder::hold(&folder)?;
-    let known = Arc::new(Mutex::new(Known { record: planned, complete: false }));
+    let known = Arc::new(Mutex::new(planned));
     let updated = Arc::clone(&known);
     thread::spawn(move || {
-        while let Some(record) = read(&mut records) {
-            *updated.lock().unwrap_or_else(PoisonError::into_inner) = Known { record, complete: true };
+        while let Some(known) = read(&mut records) {
+            *updated.lock().unwrap_or_else(PoisonError::into_inner) = known;
         }
     });
     answer().map_err(|e| Failure::outside(format!("tell that the guard is there: {e}")))?;
@@ -145,7 +152,7 @@ pub fn run(args: &cli::Guard) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(records: &mut impl BufRead) -> Option<Record> {
+fn read(records: &mut impl BufRead) -> Option<Known> {
     let mut line = Vec::new();
     records.read_until(b'\n', &mut line).ok()?;
     serde_json::from_slice(&line).ok()
@@ -187,7 +194,7 @@ async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
         }
         match look(&known.record, folder).await {
             Ok(()) => looks += 1,
-            Err(failure) if Instant::now() >= give_up => return Err(failure),
+            Err(Trouble { failure, lasting }) if lasting || Instant::now() >= give_up => return Err(failure),
             Err(_) => {
                 sleep(RETRY).await;
                 continue;
@@ -200,14 +207,34 @@ async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether the record says where the task is. On a cluster only `create` knows before it is through; if it was killed,
-/// the Lease is not renewed, and the cluster's own reaper does what is left.
+/// Whether the record says where the task is. On a cluster that is known once it has answered, before anything is made.
 fn can_be_found(record: &Record) -> bool {
     record.task.as_ref().is_some_and(|task| task.engine == EngineKind::Docker || task.kube.is_some())
 }
 
+/// Why a look failed.
+struct Trouble {
+    failure: Failure,
+    /// Whether another try can't end differently.
+    lasting: bool,
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self { failure, lasting: false }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        use Error::{Forbidden, Invalid, Missing, Unauthorized};
+        let lasting = matches!(error, Forbidden { .. } | Invalid { .. } | Missing { .. } | Unauthorized { .. });
+        Self { failure: error.into(), lasting }
+    }
+}
+
 /// Deletes what there is now, unless `delete` is at it, which is waited for.
-async fn look(record: &Record, folder: &Path) -> Result<(), Failure> {
+async fn look(record: &Record, folder: &Path) -> Result<(), Trouble> {
     let task = task_of(record)?;
     let mut right = Deleting::wait(folder, DELETE).await?;
     let engine = Engine::for_task(task).await?;
