@@ -159,15 +159,14 @@ stop_docker() (
 	until_true 30 "the end of dockerd" gone "$WOMM_SETUP_DIR/dockerd.pid" || as_root kill -KILL "$dockerd"
 )
 
-# base_image prints the name of a small Debian with what a job may want; made once.
+base_image_name=womm-test-base:1
+
+# base_image prints that name; it is a small Debian with what a job may want, made once.
 base_image() (
-	name=womm-test-base:1
 	exec 8>"$tests_cache/base_image.lock"
 	flock -w 900 8 || die "gave up waiting for $tests_cache/base_image.lock: who makes the base image there?"
-	if [ -z "$(docker image ls -q "$name")" ]; then
-		make_base_image "$name" >&2
-	fi
-	echo "$name"
+	[ -n "$(docker image ls -q "$base_image_name")" ] || make_base_image "$base_image_name" >&2
+	echo "$base_image_name"
 )
 
 make_base_image() (
