@@ -8,13 +8,13 @@ use womm_wire::frame::Size;
 pub struct Raw(Option<Termios>);
 
 impl Raw {
-    /// Makes stdin's terminal raw, if it is one.
+    /// Makes stdin's terminal raw, if it is one. What was typed ahead is kept, as ssh keeps it.
     pub fn enter() -> Self {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &raw);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &raw);
         }
         Self(before)
     }
@@ -23,7 +23,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Flush, before);
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
         }
     }
 }
