@@ -13,7 +13,9 @@ pub const MOST_OPEN: usize = 2 << 20;
 
 /// The most bytes of stdin frames, headers included, that are under way: sent and not yet [`Kind::StdinTaken`]. Both
 /// relays can hold them, so a job that does not read its stdin never keeps an end or a signal from being noticed.
-pub const STDIN_WINDOW: usize = 192 << 10;
+/// As large as OpenSSH's: a block of `parallel --pipe` (1 MB) that its job does not read is taken all the same, or GNU
+/// parallel's feeder would die of SIGPIPE and the job count as failed (measured, 20221122).
+pub const STDIN_WINDOW: usize = 2 << 20;
 
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
