@@ -17,6 +17,11 @@ fn wrong_words() {
     refuses_words(&project.cmd("womm-sshlogins").words("--file f --while soon"), "soon");
 }
 
+/// As `womm-pods watch` begins.
+fn first_line(record: &serde_json::Value) -> String {
+    format!("{}\n", serde_json::json!({"kind": "womm/task", "record": record}))
+}
+
 #[test]
 fn it_reads_pod_lines() {
     let project = Project::without_engine();
@@ -27,8 +32,8 @@ fn it_reads_pod_lines() {
         cmd().stdin(garbage).run().refuses(USAGE, &["stdin"]);
     }
     let line = format!("{}\n", serde_json::json!({"kind": "womm/pod-ready", "name": "p", "uid": "u"}));
-    cmd().stdin(line).run().refuses(USAGE, &["first line", "record"]);
-    cmd().stdin(format!("{}\n", record())).run().refuses(USAGE, &["task"]);
+    cmd().stdin(line).run().refuses(USAGE, &["first line"]);
+    cmd().stdin(first_line(&record())).run().refuses(USAGE, &["task"]);
     assert!(!project.at("slf").exists(), "an sshloginfile means that jobs are taken");
 }
 
@@ -45,7 +50,7 @@ fn an_engine_that_does_not_answer() {
     let run = record["task"]["run"].as_str().unwrap().to_owned();
     fs::create_dir_all(&run).unwrap();
     let cmd = project.cmd("womm-sshlogins").words("--file slf").env("DOCKER_HOST", "unix:///nonexistent.sock");
-    cmd.stdin(format!("{record}\n")).run().refuses(OUTSIDE, &["/nonexistent.sock"]);
+    cmd.stdin(first_line(&record)).run().refuses(OUTSIDE, &["/nonexistent.sock"]);
     assert!(!project.at("slf").exists());
     fs::remove_dir_all(project.root().join("run/womm")).unwrap();
 }

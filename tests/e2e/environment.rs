@@ -1,7 +1,7 @@
 //! What a job finds around it: variables, user, cwd, host.
 
 use harness::project::VARIABLE;
-use harness::{Engine, Outcome, Project, tool};
+use harness::{Engine, Outcome, Project, image, tool};
 use rustix::process::{getgid, getuid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -99,20 +99,18 @@ fn a_subfolder_is_the_cwd() {
     }
 }
 
-/// A record is JSON, so the folder in which a run starts has a name in UTF-8 (`bad_input.rs`); a job's need not.
 #[test]
-fn a_job_may_stand_in_a_folder_whose_name_is_not_utf8() {
+fn a_subfolder_whose_name_is_not_utf8_is_the_cwd() {
     let project = Engine::under_test().project();
-    let name = OsStr::from_bytes(b"not \xff UTF-8");
-    fs::create_dir(project.at(name)).unwrap();
-    let expected = [project.at(name).as_os_str().as_bytes(), b"\n"].concat();
-    let enter = [b"mkdir -p '", name.as_bytes(), b"' && cd '", name.as_bytes(), b"' && /bin/pwd"].concat();
-    let run = project.parallel(1).words("-n0 --").arg(OsStr::from_bytes(&enter)).words("::: 1").run();
-    run.succeeds().writes(&expected).quiet_task();
-    if project.engine().shares_files() {
-        let job = project.parallel(1).arg("--workdir").arg(project.at(name)).words("-n0 -- /bin/pwd ::: 1");
-        job.run().succeeds().writes(&expected).quiet_task();
-    }
+    let deep = project.at(OsStr::from_bytes(b"not \xff UTF-8"));
+    fs::create_dir(&deep).unwrap();
+    let expected = [deep.as_os_str().as_bytes(), b"\n"].concat();
+    let job = project.parallel(1).cwd(&deep).words("-n0 -- /bin/pwd ::: 1");
+    job.run().succeeds().writes(&expected).quiet_task();
+    let job = project.parallel(1).arg("--workdir").arg(&deep).words("-n0 -- /bin/pwd ::: 1");
+    job.run().succeeds().writes(&expected).quiet_task();
+    let shell = project.womm().arg("shell").cwd(&deep).stdin("/bin/pwd\n").run();
+    shell.succeeds().writes(&expected).quiet_task();
 }
 
 #[test]
@@ -183,11 +181,11 @@ fn a_plain_user_is_the_same_in_the_pod() {
         cmd.by("setpriv", &["--reuid", "4242", "--regid", "4343", "--groups", &groups])
     };
     becomes(project.sh("mkdir ~/.parallel && touch ~/.parallel/will-cite")).run().succeeds();
-    let mut setup = project.cmd("womm").words("setup --yes --base").arg(harness::image::base());
-    setup = setup.args(["--engine", engine.name(), "--name"]).arg(engine.image_name("womm-test-plain-user"));
+    let mut setup = project.cmd("womm").words("setup --yes --base").arg(image::base());
+    let image = image::Named::new(engine, "plain-user");
+    setup = setup.args(["--engine", engine.name(), "--name", image.name()]);
     becomes(setup).run().succeeds();
     plain_user(&project, &becomes, 4242);
-    harness::tool("docker", ["image", "rm", "--force", project.womm_file()["image"].as_str().unwrap()]);
 }
 
 fn plain_user(project: &Project, becomes: impl Fn(harness::Cmd) -> harness::Cmd, uid: u32) {

@@ -2,6 +2,7 @@
 
 use harness::{Engine, Project, image, joblog, tool};
 use rustix::process::getuid;
+use std::fs;
 
 #[test]
 fn an_image_that_setup_never_saw() {
@@ -20,67 +21,48 @@ fn an_image_that_setup_never_saw() {
 fn setup_writes_what_a_run_needs_and_leaves_nothing_else() {
     let project = Project::without_image(Engine::under_test());
     let engine = project.engine();
-    let mut setup = project.womm().words("setup --yes --base").arg(image::base());
-    setup = setup.args(["--engine", engine.name(), "--env", "A=1 2", "--env", "B"]).env("B", "of here");
-    setup = setup.arg("--name").arg(engine.image_name("womm-test-setup"));
-    let before = containers();
-    let run = setup.clone().run();
-    run.succeeds().writes("");
-    assert_eq!(containers(), before, "setup leaves no container");
+    // A name of its own, by which containers of it are found.
+    let base = image::Named::tag(&image::base(), "setup-base");
+    let image = image::Named::new(engine, "setup");
+    let mut setup = project.womm().words("setup --yes --base").arg(base.name());
+    setup = setup.args(["--engine", engine.name(), "--env", "A=1 2", "--env", "B", "--name", image.name()]);
+    setup.clone().env("B", "of here").run().succeeds().writes("");
     let file = project.womm_file();
     assert_eq!(file["engine"], engine.name());
     assert_eq!(file["cwd"], project.folder().to_str().unwrap());
-    assert_eq!(file["image"].as_str().unwrap().split(':').next_back(), Some("latest"));
+    assert_eq!(file["image"], image.name());
     let run = project.parallel(1).words("-n0 --").arg("echo $A-$B").words("::: 1").run();
     run.succeeds().writes("1 2-of here\n").quiet_task();
-    // Again: the same image, without what is no longer asked for.
+    // Again: the same image, with what is there now.
     setup.env("B", "now").run().succeeds();
-    assert_eq!(project.womm_file()["image"], file["image"]);
+    assert_eq!(project.womm_file(), file);
     let run = project.parallel(1).words("-n0 --").arg("echo $A-$B").words("::: 1").run();
     run.succeeds().writes("1 2-now\n").quiet_task();
-    let names: Vec<_> = std::fs::read_dir(project.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, [".womm"]);
-    tool("docker", ["image", "rm", "--force", file["image"].as_str().unwrap()]);
-}
 
-fn containers() -> Vec<String> {
-    // Those of runs come and go while other tests run; setup's have no label of a task.
-    let text = tool("docker", ["ps", "--all", "--format", "{{.Label \"womm.task\"}}\t{{.ID}}"]);
-    let mut ids: Vec<_> = text.lines().filter_map(|l| l.strip_prefix('\t').map(str::to_owned)).collect();
-    ids.sort_unstable();
-    ids
+    let names: Vec<_> = fs::read_dir(project.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, [".womm"], "setup leaves no file");
+    let text = tool("docker", ["ps", "--all", "--no-trunc", "--format", "{{.Image}}"]);
+    assert!(!text.lines().any(|line| line == base.name()), "setup leaves no container");
 }
 
 /// The base image without a program, for as long as this lives.
-struct Without(String);
-
-impl Without {
-    fn new(program: &str) -> Self {
-        let name = format!("womm-test-without-{}-{}", program, std::process::id());
-        let container = tool("docker", ["create", &image::base(), "sh"]);
-        let container = container.trim();
-        // Not removed but covered by a file that can't be run: nothing has to be run in it.
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        let archive = format!("{container}:/usr/bin/{program}");
-        tool("docker", ["cp", empty.path().to_str().unwrap(), &archive]);
-        tool("docker", ["commit", container, &name]);
-        tool("docker", ["rm", container]);
-        Self(name)
-    }
-}
-
-impl Drop for Without {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("docker").args(["image", "rm", "--force", &self.0]).output();
-    }
+fn base_without(program: &str) -> image::Named {
+    let container = tool("docker", ["create", &image::base(), "sh"]);
+    let container = container.trim();
+    // Covered by a file that can't be run: nothing has to be run in it.
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    tool("docker", ["cp", empty.path().to_str().unwrap(), &format!("{container}:/usr/bin/{program}")]);
+    let image = image::Named::commit(container, &format!("without-{program}"));
+    tool("docker", ["rm", container]);
+    image
 }
 
 #[test]
 fn an_image_without_perl_fails_jobs_and_says_so() {
     let project = Engine::under_test().project();
-    let image = Without::new("perl");
-    let name = project.engine().reachable(&image.0);
-    let check = project.cmd("womm-image").args(["check", "--image", &image.0]).run();
+    let image = base_without("perl");
+    let name = project.engine().reachable(image.name());
+    let check = project.cmd("womm-image").args(["check", "--image", image.name()]).run();
     check.exits(1);
     check.holds("what is missing is named", check.stderr.lines().count() == 1 && check.stderr.contains("perl"));
     let log = project.at("log");

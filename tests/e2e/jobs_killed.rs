@@ -27,13 +27,13 @@ fn a_timeout_ends_all_of_a_stubborn_job() {
     // The run goes on as long as its stdin, so that one can look.
     let mut run = project.parallel(1).words(words).arg(&log).arg("--").stdin_held().start();
     let task = run.task();
-    run.send(format!("{}\n", stubborn(98801)));
-    run.send("echo after\n");
+    // In one piece: GNU parallel may wait for one line more before it begins a job.
+    run.send(format!("{}\necho after\necho last\n", stubborn(98801)));
     run.until("the job", |run| String::from_utf8_lossy(&run.stdout()).contains("begun").then_some(()));
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
     until(SOON, "the end of all its processes", || engine.pods_where(&task, &is_there(98801)).is_empty().then_some(()));
     assert_eq!(engine.pods(&task).len(), 1, "it was looked into the pod in which the job ran");
-    run.finish().exits(1).writes("begun\nafter\n").task();
+    run.finish().exits(1).writes("begun\nafter\nlast\n").task();
     let jobs = joblog::read(&log);
     assert!(jobs[&1].exit != 0 && jobs[&2].exit == 0, "{jobs:?}");
 }
@@ -59,9 +59,7 @@ fn a_job_that_ends_leaves_nothing_behind_that_holds_it_up() {
     let mut run = project.parallel(1).words("--line-buffer --").stdin_held().start();
     let task = run.task();
     // As over ssh: a daemon that has let go of its stdout does not keep the job from ending.
-    run.send("sleep 98811 >/dev/null 2>&1 </dev/null & echo ended\n");
-    run.send("echo next\n");
-    run.send("echo last\n");
+    run.send("sleep 98811 >/dev/null 2>&1 </dev/null & echo ended\necho next\necho last\n");
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("next").then_some(()));
     assert!(engine.pods(&task).len() == 1);
     run.finish().succeeds().writes("ended\nnext\nlast\n").task();

@@ -9,10 +9,11 @@ fn two_at_work(project: &Project, options: &str, log: &Path) -> (Running, String
     let words = format!("--line-buffer {options} --joblog");
     let mut run = project.parallel(2).words(&words).arg(log).arg("--").stdin_held().start();
     let task = run.task();
-    // GNU parallel starts the first jobs once there is one for every slot.
-    run.send("touch /tmp/victim; sleep 1000; echo never\n");
-    run.send("until [ -e /tmp/go-on ]; do sleep 0.1; done; echo went on\n");
-    run.send("echo third\n");
+    // In one piece: GNU parallel starts jobs once there is one for every slot, and may wait for one line more.
+    let jobs = "touch /tmp/victim; sleep 1000; echo never\n\
+        until [ -e /tmp/go-on ]; do sleep 0.1; done; echo went on\n\
+        echo third\n";
+    run.send(jobs);
     let engine = project.engine();
     let victim = until(LONG, "the first job", || engine.pods_where(&task, "test -e /tmp/victim").pop());
     (run, task, victim)
@@ -35,9 +36,7 @@ fn a_pod_removed_by_force_loses_its_own_jobs_alone() {
         pods.pop()
     });
     // The other job is still at it, so these can only run at the place of the pod that was lost.
-    for number in 0..4 {
-        run.send(format!("echo job {number} $(uname -n)\n"));
-    }
+    run.send((0..4).map(|number| format!("echo job {number} $(uname -n)\n")).collect::<String>());
     let on_fresh = format!(" {}\n", fresh.name);
     run.until("jobs on the new pod", |run| String::from_utf8_lossy(&run.stdout()).contains(&on_fresh).then_some(()));
     assert!(engine.inside(&others[0], "touch /tmp/go-on").is_some(), "the other pod is there");
@@ -96,9 +95,7 @@ fn all_pods_removed_at_once() {
     let log = project.at("log");
     let mut run = project.parallel(3).words("--line-buffer --joblog").arg(&log).arg("--").stdin_held().start();
     let task = run.task();
-    for _ in 0..4 {
-        run.send("touch /tmp/begun; exec sleep 1000\n");
-    }
+    run.send("touch /tmp/begun; exec sleep 1000\n".repeat(4));
     let pods = until(LONG, "a job in every pod", || {
         Some(engine.pods_where(&task, "test -e /tmp/begun")).filter(|pods| pods.len() == 3)
     });
@@ -107,9 +104,7 @@ fn all_pods_removed_at_once() {
     }
     // The fourth comes to a new pod; so do these.
     let fourth = until(LONG, "the job that waited", || engine.pods_where(&task, "test -e /tmp/begun").pop());
-    for _ in 0..3 {
-        run.send("echo good\n");
-    }
+    run.send("echo good\n".repeat(3));
     let end = "for p in /proc/[0-9]*; do grep -qx sleep $p/comm && kill ${p#/proc/}; done; true";
     assert!(engine.inside(&fourth, end).is_some());
     let outcome = run.finish();

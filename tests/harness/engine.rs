@@ -203,16 +203,6 @@ impl Engine {
         }
     }
 
-    /// A whole name for an image that pods are to be made of; the process id keeps it apart.
-    #[track_caller]
-    pub fn image_name(self, name: &str) -> String {
-        let name = format!("{name}-{}:latest", std::process::id());
-        match self {
-            Self::Docker => name,
-            Self::Kube => format!("{}/{name}", registry()),
-        }
-    }
-
     /// A name by which pods can be made of an image of the local Docker engine.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! The image that tests share: made once in a test process, by `womm-image setup`, and removed when the process ends.
 
+use crate::command::tool;
 use crate::engine::{Engine, registry};
 use crate::project::{Project, VARIABLE};
 use serde_json::Value;
@@ -36,6 +37,60 @@ fn make(engine: Engine) -> Value {
     let made = project.womm_file();
     remove_at_the_end(made["image"].as_str().expect("setup names the image"));
     made
+}
+
+/// An image of one test, removed when this is dropped.
+#[derive(Debug)]
+pub struct Named(String);
+
+impl Named {
+    /// A name for an image that pods are to be made of. It is made by somebody else.
+    #[track_caller]
+    pub fn new(engine: Engine, name: &str) -> Self {
+        match engine {
+            Engine::Docker => Self(local(name)),
+            Engine::Kube => Self(format!("{}/{}", registry(), local(name))),
+        }
+    }
+
+    /// Another name for an image of the local engine.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    #[track_caller]
+    pub fn tag(image: &str, name: &str) -> Self {
+        let new = Self(local(name));
+        tool("docker", ["tag", image, &new.0]);
+        new
+    }
+
+    /// What a container has become.
+    ///
+    /// # Panics
+    /// If there is no such container.
+    #[track_caller]
+    pub fn commit(container: &str, name: &str) -> Self {
+        let new = Self(local(name));
+        tool("docker", ["commit", container, &new.0]);
+        new
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The process id keeps it apart from that of another run of the tests.
+fn local(name: &str) -> String {
+    format!("womm-test-{name}-{}:latest", std::process::id())
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = Command::new("docker").args(["image", "rm", "--force", &self.0]).stdin(Stdio::null()).output();
+    }
 }
 
 /// Statics are never dropped, so a process of its own waits for our end: it holds the read end of a pipe.
