@@ -19,7 +19,7 @@ fn begun(project: &Project, task: &str) {
     let begun = project.tmp().join("begun");
     until(LONG, "a job on the workstation", || begun.exists().then_some(()));
     until(LONG, "a job in every pod", || {
-        (project.engine().pods_where(task, "test -e \"${TMPDIR:-/tmp}/begun\"").len() == 2).then_some(())
+        (project.engine().pods_where(task, "test -e \"$WOMM_TMPDIR/begun\"").len() == 2).then_some(())
     });
     let daemons =
         || process::marked(project.mark()).into_iter().filter(|p| p.command.starts_with("sleep 9890")).count();

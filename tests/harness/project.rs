@@ -218,7 +218,12 @@ impl Project {
 
     /// `womm parallel --kube-pods N`.
     pub fn parallel(&self, pods: u32) -> Cmd {
-        self.womm().args(["parallel", "--kube-pods", &pods.to_string()])
+        let cmd = self.womm().args(["parallel", "--kube-pods", &pods.to_string()]);
+        match self.engine {
+            // Requests, not limits, there: many tests at once must find room on a cluster of a small machine.
+            Some(Engine::Kube) => cmd.words("--kube-cpu 50m"),
+            _ => cmd,
+        }
     }
 
     /// `womm ssh`, as from another terminal.

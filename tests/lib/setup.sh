@@ -159,7 +159,9 @@ stop_docker() (
 	until_true 30 "the end of dockerd" gone "$WOMM_SETUP_DIR/dockerd.pid" || as_root kill -KILL "$dockerd"
 )
 
-base_image_name=womm-test-base:1
+base_packages=perl,rsync,procps,openssh-sftp-server
+# By what is in it: an image of an earlier list is not taken for it.
+base_image_name=womm-test-base:$(echo "bookworm $base_packages" | cksum | cut -d ' ' -f 1)
 
 # base_image prints that name; it is a small Debian with what a job may want, made once.
 base_image() (
@@ -179,7 +181,7 @@ make_base_image() (
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	log=$tests_cache/debootstrap.log
-	as_root debootstrap --variant=minbase --include=perl,rsync,procps,openssh-sftp-server bookworm "$work/root" \
+	as_root debootstrap --variant=minbase --include="$base_packages" bookworm "$work/root" \
 		http://deb.debian.org/debian >"$log" 2>&1 8>&- || die "debootstrap failed, see $log"
 	as_root tar -C "$work/root" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' \
 		-cf "$work/root.tar" .

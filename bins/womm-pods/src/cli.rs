@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Makes a task and its pods; writes the record with its task section to stdout
-    #[command(after_help = EXIT)]
+    #[command(after_help = EXIT, args_override_self = true)] // the last one counts, as with GNU parallel
     Create(Box<Create>),
     /// Replaces pods that end, and writes what becomes of them to stdout, a JSON line each
     #[command(after_help = EXIT)]

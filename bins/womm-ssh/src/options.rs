@@ -105,7 +105,8 @@ mod tests {
     fn as_rsync_scp_and_sftp_call_it() {
         let rsync = run(&["-l", "u", "w001", "rsync", "--server", "-vl", ".", "x y"]);
         assert_eq!(rsync.command.as_deref(), Some(&b"rsync --server -vl . x y"[..]));
-        let scp = run(&["-x", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-l", "u", "--", "w001", "scp -t ."]);
+        let scp =
+            run(&["-x", "-oPermitLocalCommand=no", "-oClearAllForwardings=yes", "-l", "u", "--", "w001", "scp -t ."]);
         assert_eq!((scp.host.as_slice(), scp.command.as_deref()), (&b"w001"[..], Some(&b"scp -t ."[..])));
         let sftp = run(&["-oForwardX11 no", "-s", "--", "u@w003", "sftp"]);
         assert!(sftp.subsystem);

@@ -2,7 +2,7 @@
 
 use crate::options::Request;
 use crate::{FAILED, run, say, tty};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -26,6 +26,7 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
         to_send: encode(Kind::Open, &payload),
         sent: 0,
         stdin: if request.no_stdin { Stdin::Ended } else { Stdin::Open },
+        stdin_ended: request.no_stdin,
         under_way: 0,
         stdout_bytes: 0,
         stderr_bytes: 0,
@@ -35,6 +36,7 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
         relay.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
     }
     let end = relay.run(resized.as_ref())?;
+    relay.take_leavings();
     // The terminal is as it was before anything is said.
     drop(_raw);
     Ok(relay.code(&end))
@@ -74,6 +76,8 @@ struct Relay {
     to_send: Vec<u8>,
     sent: usize,
     stdin: Stdin,
+    /// Whether stdin itself has ended, not just the job's interest in it.
+    stdin_ended: bool,
     under_way: usize,
     stdout_bytes: u64,
     stderr_bytes: u64,
@@ -145,7 +149,7 @@ impl Relay {
         let room = (STDIN_WINDOW - self.under_way - HEADER).min(MOST_DATA);
         match rustix::io::read(io::stdin().as_fd(), &mut buffer[..room]) {
             Ok(0) => {
-                self.stdin = Stdin::Ended;
+                (self.stdin, self.stdin_ended) = (Stdin::Ended, true);
                 self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
             }
             Ok(n) => {
@@ -155,7 +159,7 @@ impl Relay {
             Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
             // EIO: a background process must not read the terminal; EBADF: there is no stdin.
             Err(_) => {
-                self.stdin = Stdin::Ended;
+                (self.stdin, self.stdin_ended) = (Stdin::Ended, true);
                 self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
             }
         }
@@ -193,6 +197,28 @@ impl Relay {
             }
         }
         Ok(None)
+    }
+
+    /// Reads what a feeder of our stdin is about to write and the job did not want, up to what would have been under
+    /// way had the job lasted longer: else it depends on who is faster whether GNU parallel's feeder dies of SIGPIPE.
+    /// Only of a pipe, and only what comes at once: a feeder that pauses must not keep us.
+    fn take_leavings(&self) {
+        let stdin = io::stdin();
+        let is_pipe = rustix::fs::fstat(&stdin)
+            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
+        let mut room = STDIN_WINDOW.saturating_sub(self.under_way);
+        let mut buffer = vec![0; MOST_DATA];
+        while is_pipe && !self.stdin_ended && room > 0 {
+            let soon = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&soon)) {
+                Ok(1) => {}
+                _ => return,
+            }
+            match rustix::io::read(stdin.as_fd(), &mut buffer) {
+                Ok(n) if n > 0 => room = room.saturating_sub(n),
+                _ => return,
+            }
+        }
     }
 
     fn code(&self, end: &End) -> u8 {

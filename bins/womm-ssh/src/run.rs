@@ -31,9 +31,9 @@ fn folder(request: &Request) -> Result<PathBuf, String> {
         return Ok(run.into());
     }
     let here = std::env::current_dir().map_err(|e| format!("find the current folder: {e}"))?;
-    let mut mine = runs().into_iter().filter(|run| {
-        fs::read(run.join(names::RUN_PWD)).is_ok_and(|pwd| here.starts_with(OsStr::from_bytes(&pwd)))
-    });
+    let mut mine = runs()
+        .into_iter()
+        .filter(|run| fs::read(run.join(names::RUN_PWD)).is_ok_and(|pwd| here.starts_with(OsStr::from_bytes(&pwd))));
     match (mine.next(), mine.next()) {
         (Some(run), None) => Ok(run),
         (None, _) => Err(format!("no task of {} runs: start one with womm parallel or womm shell", here.display())),
