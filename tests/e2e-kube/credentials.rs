@@ -1,0 +1,71 @@
+//! Users who may not, credentials that are refused, clusters that don't answer: said at once, and nothing is made.
+
+use crate::cluster::{NEVER_STARTED, beside, copied, echo, edit, kubectl, project, refused};
+use harness::Project;
+use std::net::TcpListener;
+use std::path::Path;
+
+fn runs_by(project: &Project, kubeconfig: &Path, words: &[&str]) {
+    let run = echo(project.parallel(1)).env("KUBECONFIG", kubeconfig);
+    refused(project, run, NEVER_STARTED, words);
+    let shell = project.womm().arg("shell").env("KUBECONFIG", kubeconfig);
+    refused(project, shell, NEVER_STARTED, words);
+}
+
+#[test]
+fn a_token_that_is_refused() {
+    let project = project();
+    let kubeconfig = project.home().join("kubeconfig");
+    std::fs::copy(beside("bare.conf"), &kubeconfig).unwrap();
+    edit(&kubeconfig, "bare-token", "expired-token");
+    runs_by(&project, &kubeconfig, &["does not accept the credentials", "log in again"]);
+}
+
+#[test]
+fn a_credential_plugin_that_fails() {
+    let project = project();
+    let kubeconfig = project.home().join("kubeconfig");
+    std::fs::copy(beside("bare.conf"), &kubeconfig).unwrap();
+    let login = project.tool("login", "#!/bin/sh\necho 'the session has expired' >&2\nexit 1\n");
+    let exec = format!(
+        "exec: {{apiVersion: client.authentication.k8s.io/v1, command: {}, interactiveMode: IfAvailable}}",
+        login.display()
+    );
+    edit(&kubeconfig, "token: bare-token", &exec);
+    runs_by(&project, &kubeconfig, &["the credentials", "the session has expired"]);
+}
+
+/// A server in the place of the cluster's.
+fn server_at(project: &Project, url: &str, words: &[&str]) {
+    let kubeconfig = copied(project);
+    let server = kubectl("config view --minify -o jsonpath={.clusters[0].cluster.server}");
+    edit(&kubeconfig, &server, url);
+    runs_by(project, &kubeconfig, &[words, &[url]].concat());
+}
+
+#[test]
+fn nobody_at_the_address() {
+    server_at(&project(), "https://127.0.0.1:1", &["can't be reached", "Connection refused"]);
+}
+
+#[test]
+fn no_such_name() {
+    server_at(&project(), "https://no-such-cluster.invalid:6443", &["can't be reached"]);
+}
+
+#[test]
+fn somebody_who_never_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    server_at(&project(), &url, &["can't be reached"]);
+}
+
+#[test]
+fn another_certificate() {
+    let project = project();
+    let kubeconfig = copied(&project);
+    let authority = kubectl("config view --raw --minify -o jsonpath={.clusters[0].cluster.certificate-authority-data}");
+    // The kubelet's address is as good as any for a server that this authority has not signed: here none has.
+    edit(&kubeconfig, &format!("certificate-authority-data: {authority}"), "tls-server-name: another.invalid");
+    runs_by(&project, &kubeconfig, &["certificate"]);
+}

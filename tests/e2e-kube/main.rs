@@ -1,0 +1,21 @@
+//! Real runs on a real Kubernetes: what only a cluster has, or can do to its users. The tests of tests/e2e run there too.
+//!
+//! All variables of the harness for engine kube must be set, WOMM_BIN and WOMM_TEST_BASE too. The cluster is one of
+//! tests/cluster: beside its kubeconfig lie those of other users, and it has the namespaces that its README names.
+
+// In a test a panic is the failure; clippy does not know the helpers beside the tests for such.
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod contexts;
+mod credentials;
+mod images;
+mod inside;
+mod killed;
+mod least_privilege;
+mod namespaces;
+mod no_pod_comes;
+mod patch;
+mod pod_security;
+mod refused_objects;
+mod words;

@@ -1,0 +1,100 @@
+//! Pods that don't come: why is said within 15 s, in words and numbers, and the run ends if none can come.
+
+use crate::cluster::{LITTLE, Namespace, SAID, apply, gone, is_clean, no_pod, project, says};
+use harness::LONG;
+use serde_json::json;
+
+#[test]
+fn a_quota_that_allows_no_such_pod() {
+    let project = project();
+    let namespace = Namespace::new("memory");
+    let name = &namespace.0;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small", "namespace": name},
+        "spec": {"hard": {"requests.memory": "32Mi"}}});
+    apply(&project, &quota);
+    let cmd = project.parallel(2).args(["--namespace", name]).words(LITTLE).words("-- echo ran ::: 1");
+    let words = ["quota \"small\" allows no such pod", "requests.memory is 64Mi a pod, of 32Mi in all", "--kube-mem"];
+    no_pod(&cmd.deadline(SAID).run(), &words);
+}
+
+#[test]
+fn more_cpus_than_any_node_has() {
+    let project = project();
+    let cmd = project.parallel(2).words("--kube-cpu 640 -- echo ran ::: 1");
+    let out = cmd.deadline(SAID + SAID).run();
+    no_pod(&out, &["no node has 640 free cpus: the largest has ", "--kube-cpu"]);
+}
+
+#[test]
+fn more_memory_than_any_node_has() {
+    let project = project();
+    let cmd = project.parallel(1).words("--kube-mem 900Ti -- echo ran ::: 1");
+    let out = cmd.deadline(SAID + SAID).run();
+    no_pod(&out, &["no node has 900Ti of free memory: the largest has ", "Gi", "--kube-mem"]);
+}
+
+#[test]
+fn more_gpus_than_any_node_has() {
+    let project = project();
+    let cmd = project.parallel(1).words("--kube-gpu 2 -- echo ran ::: 1");
+    let out = cmd.deadline(SAID + SAID).run();
+    no_pod(&out, &["no node has 2 free GPUs: the largest has 0", "--kube-gpu"]);
+}
+
+#[test]
+fn a_node_that_does_not_exist_is_waited_for_in_the_schedulers_words() {
+    let project = project();
+    let patch = r#"{"spec": {"template": {"spec": {"nodeSelector": {"no-such": "label"}}}}}"#;
+    let patch = project.write("patch.json", patch);
+    let cmd = project.parallel(1).arg("--kube-patch").arg(patch).words(LITTLE).words("-- echo ran ::: 1");
+    let mut run = cmd.start();
+    run.task();
+    says(&mut run, &["0 of 1 pod is up", "didn't match Pod's node affinity/selector"]);
+    run.signal(harness::Signal::INT);
+    gone(&run.finish().exits(130).writes("").task());
+}
+
+#[test]
+fn an_image_that_is_missing() {
+    let project = project();
+    let image = format!("{}/no-such-image:7", std::env::var("WOMM_TEST_REGISTRY").unwrap());
+    let cmd = project.parallel(2).args(["--image", &image]).words(LITTLE).words("-- echo ran ::: 1");
+    no_pod(&cmd.deadline(SAID + SAID).run(), &[&image, "can't be pulled", "not found", "womm setup"]);
+}
+
+#[test]
+fn the_agents_own_image_that_is_missing() {
+    let project = project();
+    let base = project.engine().reachable(&harness::image::base());
+    let prefix = format!("{}/no-such-prefix-", std::env::var("WOMM_TEST_REGISTRY").unwrap());
+    project.configure("prefix", prefix.clone());
+    let cmd = project.parallel(1).args(["--image", &base]).words(LITTLE).words("-- echo ran ::: 1");
+    no_pod(&cmd.deadline(SAID + SAID).run(), &[&format!("{prefix}womm-agent:"), "can't be pulled", "not found"]);
+}
+
+#[test]
+fn an_image_that_lost_its_agent() {
+    let project = project();
+    let base = project.engine().reachable(&harness::image::base());
+    project.configure("image", base);
+    let out = project.parallel(1).words(LITTLE).words("-- echo ran ::: 1").deadline(SAID + SAID).run();
+    no_pod(&out, &["the image has no agent", "womm setup"]);
+}
+
+/// What can't be started comes to the same as what ends at once.
+#[test]
+fn an_agent_that_ends_at_once_again_and_again() {
+    let project = project();
+    let container = r#"{"name": "job", "command": ["/bin/false", "serve"]}"#;
+    let patch = format!(r#"{{"spec": {{"template": {{"spec": {{"containers": [{container}]}}}}}}}}"#);
+    let patch = project.write("patch.json", patch);
+    let cmd = project.parallel(1).arg("--kube-patch").arg(patch).words(LITTLE).words("-- echo ran ::: 1");
+    let mut run = cmd.deadline(LONG).start();
+    run.task();
+    says(&mut run, &["its agent ended with exit code 1"]);
+    let out = run.finish();
+    out.holds("no job ran", out.stdout.is_empty());
+    out.holds("it did not succeed", [3, 125].contains(&out.code()));
+    gone(&out.task());
+    is_clean(&project);
+}
