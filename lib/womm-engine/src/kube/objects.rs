@@ -379,7 +379,7 @@ fn label_value(text: &str) -> String {
 
 /// Bytes as `--kube-mem` would take them: exact.
 pub(super) fn quantity(bytes: u64) -> String {
-    [(30, "Gi"), (20, "Mi"), (10, "Ki")]
+    [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")]
         .into_iter()
         .find(|(power, _)| bytes > 0 && bytes.trailing_zeros() >= *power)
         .map_or_else(|| bytes.to_string(), |(power, unit)| format!("{}{unit}", bytes >> power))

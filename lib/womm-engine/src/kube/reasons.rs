@@ -293,6 +293,9 @@ fn image(name: &str, said: &str) -> Why {
     let unfit = has(&["no match for platform"]);
     let remedy = match () {
         () if barred => ": name a pull secret of the namespace as \"secret_name\" in .womm, `womm setup` asks for it",
+        () if absent && name.contains("womm-agent:") => {
+            ": `womm-image agent --push` makes it, for images that `womm setup` did not"
+        }
         () if absent => ": is its name right? `womm setup` makes and pushes one",
         () if unfit => ": it is made for another architecture than the nodes'",
         () => "",
