@@ -69,7 +69,10 @@ fn the_agents_own_image_that_is_missing() {
     let prefix = format!("{}/no-such-prefix-", std::env::var("WOMM_TEST_REGISTRY").unwrap());
     project.configure("prefix", prefix.clone());
     let cmd = project.parallel(1).args(["--image", &base]).words(LITTLE).words("-- echo ran ::: 1");
-    no_pod(&cmd.deadline(SAID + SAID).run(), &[&format!("{prefix}womm-agent:"), "can't be pulled", "not found"]);
+    no_pod(
+        &cmd.deadline(SAID + SAID).run(),
+        &[&format!("{prefix}womm-agent:"), "can't be pulled", "not found", "womm-image agent --push"],
+    );
 }
 
 #[test]
