@@ -1,7 +1,7 @@
 //! Images on their way to a cluster.
 
 use crate::cluster::{LITTLE, gone, object, open, project};
-use harness::image;
+use harness::{image, tool};
 
 #[test]
 fn setup_never_saw_it() {
@@ -19,6 +19,7 @@ fn setup_never_saw_it() {
     run.send("perl -e 'print \"perl\\n\"'\n");
     run.finish().succeeds().writes("first\nperl\n").quiet_task();
     gone(&task);
+    tool("docker", ["image", "rm", "--force", agent.text().trim()]);
 }
 
 /// An image that setup made has the agent in it: no init container, which would cost time.
