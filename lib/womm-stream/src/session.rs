@@ -91,19 +91,14 @@ where
     W: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asked: Option<oneshot::Sender<Stream>> = None;
-    let mut closing = false;
     poll_fn(|cx| {
         loop {
-            if closing {
-                return connection.poll_close(cx).map(|_| "closed here".to_owned());
-            }
             if asked.is_none() {
                 match requests_rx.poll_recv(cx) {
                     Poll::Ready(Some(request)) => asked = Some(request),
-                    Poll::Ready(None) => {
-                        closing = true;
-                        continue;
-                    }
+                    // Dropped, not closed in order: the pod may be gone and the wire stuck, and then streams would
+                    // wait for an answer for ever.
+                    Poll::Ready(None) => return Poll::Ready("closed here".to_owned()),
                     Poll::Pending => {}
                 }
             }
@@ -170,6 +165,17 @@ mod tests {
         let _ = stream.read_to_end(&mut rest).await;
         session.broken().await;
         assert!(session.open().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_last_handle_takes_the_streams_with_it_even_on_a_stuck_wire() {
+        let (near, _far) = tokio::io::duplex(1 << 10); // nobody reads at the other end
+        let (session, incoming) = start(near, Side::Workstation);
+        let mut stream = session.open().await.expect("alive");
+        stream.write_all(&[0; 8 << 10]).await.expect("within the window");
+        drop((session, incoming));
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await; // ends, which is all that it has to
     }
 
     #[tokio::test]
