@@ -563,3 +563,52 @@ pub fn tool<S: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = S>) -
     assert!(output.status.success(), "{command:?}\n{}\n{}", output.status, outputs(stdout.as_bytes(), &stderr));
     stdout.into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let env = vec![("PATH".into(), std::env::var_os("PATH").unwrap())];
+        Cmd::new("sh", dir.path(), env, dir.path()).args(["-c", script]).stdin("in").run()
+    }
+
+    #[test]
+    fn what_a_program_does_is_told() {
+        let out = sh("cat; echo err >&2; exit 3");
+        out.exits(3).writes("in").holds("stderr", out.stderr == "err\n");
+        sh("kill -TERM $$").exits(143);
+        sh("echo womm-x: bad thing >&2; exit 2").refuses(2, &["thing"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 lines on stderr")]
+    fn two_lines_are_no_refusal() {
+        sh("echo womm: a >&2; echo b >&2; exit 2").refuses(2, &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "begins with a program's name")]
+    fn a_shells_own_message_is_no_refusal() {
+        sh("echo '/bin/womm: 7: not found' >&2; exit 2").refuses(2, &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "status:  exit status: 1")]
+    fn a_failure_shows_the_status() {
+        sh("exit 1").succeeds();
+    }
+
+    #[test]
+    #[should_panic(expected = "deletion is said once")]
+    fn a_task_is_created_and_deleted() {
+        sh("echo deployment.apps/womm-task-abcdefgh created >&2").task();
+    }
+
+    #[test]
+    #[should_panic(expected = "in vain")]
+    fn a_deadline_ends_the_wait() {
+        crate::until(Duration::ZERO, "nothing", || None::<()>);
+    }
+}

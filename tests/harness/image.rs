@@ -1,10 +1,11 @@
 //! The image that tests share: made once in a test process, by `womm-image setup`, and removed when the process ends.
 
+use crate::after;
 use crate::command::tool;
 use crate::engine::{Engine, registry};
 use crate::project::{Project, VARIABLE};
 use serde_json::Value;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The base image for `womm-image setup`.
@@ -35,7 +36,7 @@ fn make(engine: Engine) -> Value {
     }
     setup.run().succeeds();
     let made = project.womm_file();
-    remove_at_the_end(made["image"].as_str().expect("setup names the image"));
+    after::image(made["image"].as_str().expect("setup names the image"));
     made
 }
 
@@ -91,14 +92,4 @@ impl Drop for Named {
         // It may never have been made.
         let _ = Command::new("docker").args(["image", "rm", "--force", &self.0]).stdin(Stdio::null()).output();
     }
-}
-
-/// Statics are never dropped, so a process of its own waits for our end: it holds the read end of a pipe.
-fn remove_at_the_end(image: &str) {
-    static WATCHER: OnceLock<Child> = OnceLock::new();
-    let mut watcher = Command::new("setsid");
-    watcher.args(["sh", "-c", "cat; docker image rm --force \"$1\"", "sh", image]);
-    watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let watcher = watcher.spawn().expect("setsid of util-linux can be run");
-    let _ = WATCHER.set(watcher); // set once: this runs once
 }

@@ -51,3 +51,31 @@ pub fn read(path: &Path) -> BTreeMap<u32, Job> {
 pub fn codes(path: &Path) -> Vec<i32> {
     read(path).into_values().map(|job| job.exit).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
+
+    fn log(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("{HEAD}{text}")).unwrap();
+        file
+    }
+
+    #[test]
+    fn jobs_are_read_in_order() {
+        let file = log("2\tw002\t1.5\t0.1\t0\t0\t255\t0\techo\ta\n1\t:\t1.5\t  0.1\t0\t0\t0\t9\ttrue\n");
+        let jobs = read(file.path());
+        assert_eq!(codes(file.path()), [0, 255]);
+        assert_eq!((jobs[&1].host.as_str(), jobs[&1].signal), (":", 9));
+        assert_eq!(jobs[&2].command, "echo\ta");
+    }
+
+    #[test]
+    #[should_panic(expected = "twice")]
+    fn a_job_that_ran_twice_is_seen() {
+        read(log("1\ta\t0\t0\t0\t0\t0\t0\tx\n1\tb\t0\t0\t0\t0\t0\t0\tx\n").path());
+    }
+}

@@ -11,6 +11,7 @@
 //! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |
 //! | WOMM_TEST_KEEP       | set: a failed test's folder stays                                        |
 
+mod after;
 pub mod command;
 pub mod engine;
 pub mod image;

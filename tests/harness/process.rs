@@ -44,3 +44,22 @@ pub fn kill(processes: &[Process]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_process_is_found_by_its_mark_until_it_has_ended() {
+        let mark = format!("unit-{}", std::process::id());
+        let mut child = Command::new("sleep").arg("1000").env(MARK, &mark).spawn().unwrap();
+        let found = crate::until(crate::LONG, "the process", || Some(marked(&mark)).filter(|found| !found.is_empty()));
+        assert_eq!(found[0].pid, child.id() as i32);
+        assert_eq!(marked(&format!("{mark}0")), [], "another mark is another's");
+        kill(&found);
+        // A zombie until it is waited for.
+        crate::until(crate::LONG, "its end", || marked(&mark).is_empty().then_some(()));
+        child.wait().unwrap();
+    }
+}

@@ -81,6 +81,7 @@ impl Project {
         fs::create_dir(path.join("home/.parallel")).expect("it is ours");
         fs::write(path.join("home/.parallel/will-cite"), "").expect("it is ours");
         let mark = path.file_name().expect("it has one").to_string_lossy().into_owned();
+        crate::after::test(&mark, &path);
         let user = user_by_passwd().unwrap_or_else(|| USER.to_owned());
         let mut project = Self { engine: None, root: Some(root), path, mark, user, env: Vec::new() };
         project.env = project.environment();
@@ -282,7 +283,11 @@ impl Project {
         if std::env::var_os("WOMM_TEST_KEEP").is_some()
             && let Some(root) = self.root.take()
         {
-            eprintln!("kept: {}", root.keep().display());
+            let kept = self.path.with_extension("kept");
+            match fs::rename(root.keep(), &kept) {
+                Ok(()) => eprintln!("kept: {}", kept.display()),
+                Err(e) => eprintln!("can't be kept as {}: {e}", kept.display()),
+            }
         }
     }
 }
