@@ -204,7 +204,9 @@ finish() {
 		1) say '1 job was lost with its pod, and counts as failed with 255' ;;
 		*) say "$((lost)) jobs were lost with their pods, and count as failed with 255" ;;
 		esac
-		[ ! -s "$run/task" ] || "$libexec/womm-pods" delete <"$run/task" 3<&- 9<&-
+		if [ -s "$run/task" ] && ! "$libexec/womm-pods" delete <"$run/task" 3<&- 9<&-; then
+			[ "$1" -ne 0 ] || set -- 3 # it said why; the guard, if there is one, tries on
+		fi
 		[ -z "$watch" ] || wait "$watch"
 		[ -z "$logins" ] || wait "$logins"
 		rm -rf -- "$run"

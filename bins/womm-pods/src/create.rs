@@ -103,13 +103,16 @@ async fn make(
     if let Some(guarded) = guarded {
         guarded.locate(record);
     }
-    let made = tokio::select! {
-        made = engine.create(record, extras) => made.map_err(|e| End::Failed(e.into())),
-        end = interrupted(life) => Err(end),
-    };
-    let end = match made.and_then(|()| write_record(record).map_err(End::Failed)) {
-        Ok(()) => return Ok(()),
-        Err(end) => end,
+    let end = tokio::select! {
+        made = engine.create(record, extras) => match made {
+            Ok(()) => match write_record(record) {
+                Ok(()) => return Ok(()),
+                Err(failure) => End::Failed(failure),
+            },
+            // It has undone what it made.
+            Err(e) => return Err(nothing(End::Failed(e.into()))),
+        },
+        end = interrupted(life) => end,
     };
     let undone = match &record.task {
         Some(task) => undo(&engine, task, !matches!(end, End::Failed(_))).await,

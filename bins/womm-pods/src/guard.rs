@@ -36,6 +36,8 @@ const DELETE: Duration = Duration::from_secs(90);
 const LATE: Duration = Duration::from_secs(1);
 /// How long it is tried against an engine that does not answer. On Docker the containers end by themselves before.
 const GIVE_UP: Duration = Duration::from_secs(120);
+/// How often it is looked whether it is known where the task is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Between two tries.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -144,10 +146,17 @@ pub fn run(args: &cli::Guard) -> Result<ExitCode, Failure> {
                 signalled().await;
             }
         });
-        life.over().await?;
+        // Connected as soon as it is known where: the kubeconfig may be another, or none, when the run ends.
+        let engine = tokio::select! {
+            over = life.over() => over.map(|()| None)?,
+            engine = connect(&known) => {
+                life.over().await?;
+                Some(engine)
+            }
+        };
         drop(lock);
         wait_for_caller(caller.as_ref(), &folder).await;
-        clean(&known, &folder).await
+        clean(&known, engine.as_ref(), &folder).await
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -168,6 +177,19 @@ fn answer() -> io::Result<()> {
     Ok(())
 }
 
+/// The engine on which the task is, once that is known.
+async fn connect(known: &Mutex<Known>) -> Engine {
+    loop {
+        let record = known.lock().unwrap_or_else(PoisonError::into_inner).record.clone();
+        if let (true, Some(task)) = (can_be_found(&record), &record.task)
+            && let Ok(engine) = Engine::for_task(task).await
+        {
+            return engine;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// A caller that has ended the run and lives is about to call `delete`, which tells the user: it goes first.
 async fn wait_for_caller(caller: Option<&OwnedFd>, folder: &Path) {
     let Some(caller) = caller else { return };
@@ -182,7 +204,7 @@ async fn wait_for_caller(caller: Option<&OwnedFd>, folder: &Path) {
 }
 
 /// Deletes the task until it is sure that nothing of it is left or can appear.
-async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
+async fn clean(known: &Mutex<Known>, engine: Option<&Engine>, folder: &Path) -> Result<(), Failure> {
     let give_up = Instant::now() + GIVE_UP;
     let mut looks = 0;
     loop {
@@ -192,7 +214,7 @@ async fn clean(known: &Mutex<Known>, folder: &Path) -> Result<(), Failure> {
         if !can_be_found(&known.record) {
             return folder::remove(folder);
         }
-        match look(&known.record, folder).await {
+        match look(&known.record, engine, folder).await {
             Ok(()) => looks += 1,
             Err(Trouble { failure, lasting }) if lasting || Instant::now() >= give_up => return Err(failure),
             Err(_) => {
@@ -234,10 +256,13 @@ impl From<Error> for Trouble {
 }
 
 /// Deletes what there is now, unless `delete` is at it, which is waited for.
-async fn look(record: &Record, folder: &Path) -> Result<(), Trouble> {
+async fn look(record: &Record, engine: Option<&Engine>, folder: &Path) -> Result<(), Trouble> {
     let task = task_of(record)?;
     let mut right = Deleting::wait(folder, DELETE).await?;
-    let engine = Engine::for_task(task).await?;
+    let engine = match engine {
+        Some(engine) => engine.clone(),
+        None => Engine::for_task(task).await?,
+    };
     let found = engine.delete(task).await?;
     if let Some(right) = &mut right
         && found

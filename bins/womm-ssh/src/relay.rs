@@ -55,6 +55,7 @@ fn open_of(request: &Request, terminal: bool) -> Open {
         env: Vec::new(),
         terminal: terminal.then(|| (term(), tty::size())),
         subsystem,
+        of_run: run::is_ours(),
     }
 }
 

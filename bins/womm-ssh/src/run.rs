@@ -15,6 +15,11 @@ pub fn socket(request: &Request) -> Result<UnixStream, String> {
     UnixStream::connect(&path).map_err(|e| format!("reach the run at {}: {e}: it has ended", path.display()))
 }
 
+/// Whether a run started us, rather than somebody who looks into it.
+pub fn is_ours() -> bool {
+    std::env::var_os(names::ENV_RUN).is_some_and(|run| !run.is_empty())
+}
+
 /// The host's name within its run.
 pub fn host(request: &Request) -> &[u8] {
     let name = &request.host;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader, ReadHalf};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use womm_stream::frames;
 use womm_stream::session::Stream;
 use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open};
@@ -19,6 +20,9 @@ use womm_wire::slot;
 
 /// How long a job whose stream broke waits to hear what became of its pod.
 const FOR_THE_REASON: Duration = Duration::from_secs(3);
+
+/// How long a place may be without a pod before its jobs go to others: at the start, pods come up one after the other.
+const EMPTY: Duration = Duration::from_secs(1);
 
 /// Takes connections for ever.
 pub async fn take(listener: UnixListener, places: Arc<Places>) {
@@ -62,16 +66,17 @@ async fn run(
 ) -> Option<End> {
     let host = String::from_utf8_lossy(&open.host).into_owned();
     let refused = |why: String| Some(End::without_output(How::Refused, why));
-    let Some(state_rx) = slot::place(&host).and_then(|place| places.subscribe(place)) else {
+    let place = slot::place(&host).filter(|place| *place < places.task.pods as usize);
+    let Some(place) = place else {
         let last = slot::slots(places.task.pods, 1).pop().map(|s| s.host).unwrap_or_default();
         return refused(format!("no host {host} in this run, only w001 to {last}"));
     };
     // What womm-ssh sends meanwhile stays in its socket; only its end is watched for.
     let found = tokio::select! {
-        found = find(state_rx) => found,
+        found = find(places, place, open.of_run) => found,
         () = hung_up(&client) => return None,
     };
-    let (pod, mut stream) = match found {
+    let Found { pod, mut stream, _slot } = match found {
         Ok(found) => found,
         Err(why) => return refused(why),
     };
@@ -113,20 +118,61 @@ async fn run(
     }
 }
 
-/// Waits for a pod at the place and opens a stream to it. Opening sends nothing, so it may be tried again.
-async fn find(mut state_rx: watch::Receiver<State>) -> Result<(Pod, Stream), String> {
+/// A stream to a pod, and the slot of it that the job has until it ends.
+struct Found {
+    pod: Pod,
+    stream: Stream,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Waits for a pod at the place, or one elsewhere if it stays empty, for a slot there, and opens a stream. Opening sends
+/// nothing, so it may be tried again.
+async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, String> {
+    let gone = |_| "the run has ended".to_owned();
+    let mut own_rx = places.subscribe(place).ok_or("no such place")?;
+    let mut empty_since = Instant::now();
     loop {
-        let state = state_rx.borrow_and_update().clone();
-        match state {
+        let own = own_rx.borrow_and_update().clone();
+        let at = match own {
             State::Failed(why) => return Err(why),
-            State::Up(pod, session) => {
-                if let Ok(stream) = session.open().await {
-                    return Ok((pod, stream));
-                }
+            State::Up(..) => {
+                places.is_guest_no_more(place);
+                empty_since = Instant::now();
+                Some(place)
             }
-            State::Waiting => {}
+            State::Waiting if empty_since.elapsed() >= EMPTY => places.host_of(place),
+            State::Waiting => None,
+        };
+        let Some(at) = at else {
+            tokio::select! {
+                changed = own_rx.changed() => changed.map_err(gone)?,
+                () = tokio::time::sleep(EMPTY / 2) => {}
+            }
+            continue;
+        };
+        let mut at_rx = places.subscribe(at).ok_or("no such place")?;
+        at_rx.mark_unchanged();
+        let slot = tokio::select! {
+            biased;
+            slot = places.slots(at).acquire_owned(), if of_run => Some(slot.map_err(|e| e.to_string())?),
+            changed = own_rx.changed(), if of_run => {
+                changed.map_err(gone)?;
+                continue;
+            }
+            changed = at_rx.changed(), if of_run => {
+                changed.map_err(gone)?;
+                continue;
+            }
+            () = std::future::ready(()), if !of_run => None,
+        };
+        let state = at_rx.borrow().clone();
+        if let State::Up(pod, session) = state {
+            match session.open().await {
+                Ok(stream) => return Ok(Found { pod, stream, _slot: slot }),
+                // Its successor, or the end of the pod, is about to be known.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         }
-        state_rx.changed().await.map_err(|_| "the run has ended".to_owned())?;
     }
 }
 
@@ -177,7 +223,7 @@ async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut tokio::net::unix::Ow
 }
 
 async fn why_gone(places: &Places, pod: &Pod) -> String {
-    let asked = tokio::time::Instant::now();
+    let asked = Instant::now();
     while asked.elapsed() < FOR_THE_REASON {
         if let Some(why) = places.why_gone(pod) {
             return why;

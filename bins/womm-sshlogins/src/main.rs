@@ -18,6 +18,9 @@ use womm_engine::Engine;
 use womm_wire::pod::Line;
 use womm_wire::record::{Record, Task};
 
+/// When no pod can come: how long jobs that wait get to be told, before the socket goes.
+const FOR_JOBS_TO_END: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// Reads the lines of `womm-pods watch` on stdin and makes the task's pods hosts of GNU parallel: writes the
 /// sshloginfile and carries jobs from womm-ssh to the agents in the pods.
 #[derive(Debug, Parser)]
@@ -83,8 +86,10 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
                     }
                 }
                 Some(Line::Failed { reason }) => {
-                    places.fail(reason.clone());
+                    // Jobs that wait end without words of their own: it is said once, here.
+                    places.fail(String::new());
                     files::failed(task, &reason);
+                    tokio::time::sleep(FOR_JOBS_TO_END).await;
                     return Err(Failure::outside(reason));
                 }
                 Some(Line::Record { .. }) => {}

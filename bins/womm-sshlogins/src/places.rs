@@ -1,7 +1,11 @@
 //! Places: where pods stand. A host of GNU parallel is a place, not a pod; pods come to places and go from them.
+//!
+//! A place that stays empty (a quota, a full cluster) sends its jobs to another one as guests, always the same while that
+//! lasts, because files that GNU parallel transfers must arrive where the job does. No pod gets more jobs of the run at
+//! once than it has slots, guests included.
 
 use crate::dial;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, watch};
 use womm_engine::Engine;
@@ -29,6 +33,7 @@ pub struct Places {
     pub engine: Engine,
     pub dials: Semaphore,
     states: Vec<watch::Sender<State>>,
+    slots: Vec<Arc<Semaphore>>,
     pods: Mutex<Pods>,
 }
 
@@ -38,6 +43,8 @@ struct Pods {
     standing: Vec<Option<Standing>>,
     /// Pods that found all places taken: more of them exist for a while than were asked for.
     spare: VecDeque<Pod>,
+    /// Empty places, and the places where their jobs are guests.
+    hosts: HashMap<usize, usize>,
     /// Why pods went, the last few.
     gone: VecDeque<(Pod, String)>,
 }
@@ -57,6 +64,7 @@ impl Places {
             task: task.clone(),
             engine,
             dials: Semaphore::new(MOST_DIALS),
+            slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
             states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
             pods: Mutex::new(Pods { standing: (0..count).map(|_| None).collect(), ..Pods::default() }),
         }
@@ -69,6 +77,30 @@ impl Places {
     /// What is, and becomes, of a place.
     pub fn subscribe(&self, place: usize) -> Option<watch::Receiver<State>> {
         self.states.get(place).map(watch::Sender::subscribe)
+    }
+
+    /// The slots of the pod at a place.
+    pub fn slots(&self, place: usize) -> Arc<Semaphore> {
+        self.slots[place].clone()
+    }
+
+    /// Where the jobs of an empty place are guests: another place with a pod, if there is one.
+    pub fn host_of(&self, guest: usize) -> Option<usize> {
+        let mut pods = self.pods();
+        let is_up = |place: usize| matches!(*self.states[place].borrow(), State::Up(..));
+        if let Some(host) = pods.hosts.get(&guest).copied().filter(|host| is_up(*host)) {
+            return Some(host);
+        }
+        let mut guests = vec![0; self.states.len()];
+        pods.hosts.iter().filter(|(other, _)| **other != guest).for_each(|(_, host)| guests[*host] += 1);
+        let host = (0..self.states.len()).filter(|place| is_up(*place)).min_by_key(|place| guests[*place])?;
+        pods.hosts.insert(guest, host);
+        Some(host)
+    }
+
+    /// The place has a pod of its own.
+    pub fn is_guest_no_more(&self, place: usize) {
+        self.pods().hosts.remove(&place);
     }
 
     /// Says what is at a place now, if that pod still stands there.

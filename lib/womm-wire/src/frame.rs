@@ -195,6 +195,9 @@ pub struct Open {
     pub terminal: Option<(Vec<u8>, Size)>,
     /// A subsystem in ssh's sense instead of a command: `sftp`.
     pub subsystem: Option<Vec<u8>>,
+    /// It belongs to the run (GNU parallel sent it), so it takes one of a pod's slots. What people start from another
+    /// terminal does not.
+    pub of_run: bool,
 }
 
 // Fields: tag (1 byte), length (4 bytes, big endian), value. Unknown tags are passed over.
@@ -204,6 +207,7 @@ const CWD: u8 = b'd';
 const ENV: u8 = b'e';
 const TERMINAL: u8 = b't';
 const SUBSYSTEM: u8 = b's';
+const OF_RUN: u8 = b'r';
 
 impl Open {
     /// As the payload of [`Kind::Open`].
@@ -219,6 +223,9 @@ impl Open {
             if let Some(value) = value {
                 field(tag, &[value]);
             }
+        }
+        if self.of_run {
+            field(OF_RUN, &[]);
         }
         for (name, value) in &self.env {
             field(ENV, &[name, b"=", value]);
@@ -245,6 +252,7 @@ impl Open {
                 COMMAND => open.command = Some(value.to_vec()),
                 CWD => open.cwd = Some(value.to_vec()),
                 SUBSYSTEM => open.subsystem = Some(value.to_vec()),
+                OF_RUN => open.of_run = true,
                 ENV => {
                     let equals = value.iter().position(|b| *b == b'=').ok_or(bad.clone())?;
                     open.env.push((value[..equals].to_vec(), value[equals + 1..].to_vec()));
@@ -347,6 +355,7 @@ mod tests {
             env: vec![(b"A".to_vec(), b"b=c\n".to_vec()), (b"E".to_vec(), vec![])],
             terminal: Some((b"xterm".to_vec(), Size { rows: 24, columns: 80 })),
             subsystem: None,
+            of_run: true,
         };
         assert_eq!(Open::decode(&open.encode()), Ok(open));
     }

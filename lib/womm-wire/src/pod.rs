@@ -68,7 +68,10 @@ mod tests {
         ] {
             let text = serde_json::to_string(&line).expect("plain data");
             let back: Line = serde_json::from_str(&text).expect("what we wrote");
-            assert_eq!(serde_json::to_value(&back).expect("plain data"), serde_json::to_value(&line).expect("plain data"));
+            assert_eq!(
+                serde_json::to_value(&back).expect("plain data"),
+                serde_json::to_value(&line).expect("plain data")
+            );
         }
     }
 }
