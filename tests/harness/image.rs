@@ -2,15 +2,19 @@
 
 use crate::after;
 use crate::command::tool;
-use crate::engine::{Engine, registry};
+use crate::engine::{Engine, needed, registry};
 use crate::project::{Project, VARIABLE};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// The base image for `womm-image setup`.
+///
+/// # Panics
+/// If nobody has named one.
+#[track_caller]
 pub fn base() -> String {
-    std::env::var("WOMM_TEST_BASE").unwrap_or_else(|_| "womm-test-base:1".into())
+    needed("WOMM_TEST_BASE", "tests/run makes a small Debian with perl and rsync, and names it there")
 }
 
 /// What setup wrote into `.womm`.

@@ -5,7 +5,7 @@
 //! |----------------------|--------------------------------------------------------------------------|
 //! | WOMM_BIN             | folder of the programs; else target/womm/bin                             |
 //! | WOMM_TEST_ENGINE     | docker (default) or kube                                                 |
-//! | WOMM_TEST_BASE       | base image for `womm-image setup`; else womm-test-base:1                 |
+//! | WOMM_TEST_BASE       | base image for `womm-image setup`; tests/run makes one                   |
 //! | WOMM_TEST_KUBECONFIG | kube: the cluster                                                        |
 //! | WOMM_TEST_REGISTRY   | kube: a registry to push to and pull from, HOST:PORT                     |
 //! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |

@@ -4,11 +4,12 @@
 set -u
 
 root=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/../.." && pwd -P)
-: "${WOMM_BIN:=$root/target/womm/bin}" "${WOMM_TEST_BASE:=womm-test-base:1}"
+: "${WOMM_BIN:=$root/target/womm/bin}"
 PATH=$WOMM_BIN:$PATH
 
 bail() { echo "Bail out! $1"; exit 1; }
 [ -x "$WOMM_BIN/womm-pods" ] || bail "no programs in $WOMM_BIN: build them with bins/build, or set WOMM_BIN"
+[ -n "${WOMM_TEST_BASE-}" ] || bail "WOMM_TEST_BASE names no base image: tests/run makes one"
 docker info >/dev/null 2>&1 || bail "Docker does not answer"
 command -v parallel >/dev/null || bail "GNU parallel is not installed"
 
