@@ -1,8 +1,8 @@
 //! Which cluster: a context that is not the current one, and kubeconfigs that change while jobs run.
 
-use crate::cluster::{NEVER_STARTED, copied, echo, engine, gone, job, lives_in, open, project, refused};
+use crate::cluster::{NEVER_STARTED, copied, echo, edit, engine, gone, job, kubectl, lives_in, open, project, refused};
 use harness::{LONG, Project, Running, tool, until};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn of_the_womm_file() {
@@ -94,4 +94,27 @@ fn another_namespace_is_set_while_jobs_run() {
     tool("kubectl", ["--kubeconfig", kubeconfig.to_str().unwrap()].iter().chain(&set));
     goes_on(&mut run, &task);
     ends(run, &task);
+}
+
+/// The kubeconfig becomes useless: what was begun by it is ended all the same.
+fn spoiled(spoil: impl FnOnce(&Path)) {
+    let project = project();
+    let (mut run, task, kubeconfig) = begun(&project);
+    spoil(&kubeconfig);
+    goes_on(&mut run, &task);
+    ends(run, &task);
+}
+
+fn server() -> String {
+    kubectl("config view --minify -o jsonpath={.clusters[0].cluster.server}")
+}
+
+#[test]
+fn it_leads_elsewhere_while_jobs_run() {
+    spoiled(|path| edit(path, &server(), "https://127.0.0.1:1"));
+}
+
+#[test]
+fn the_kubeconfig_is_removed_while_jobs_run() {
+    spoiled(|path| std::fs::remove_file(path).unwrap());
 }

@@ -13,6 +13,19 @@ fn runs_by(project: &Project, kubeconfig: &Path, words: &[&str]) {
 }
 
 #[test]
+fn a_user_who_may_do_nothing() {
+    let project = project();
+    runs_by(&project, &beside("bare.conf"), &["create leases in namespace \"default\" is forbidden", "\"bare\""]);
+}
+
+#[test]
+fn a_user_in_a_namespace_of_others() {
+    let project = project();
+    let run = echo(project.parallel(1).words("--namespace second")).env("KUBECONFIG", beside("team.conf"));
+    refused(&project, run, NEVER_STARTED, &["create leases in namespace \"second\" is forbidden", "\"team\""]);
+}
+
+#[test]
 fn a_token_that_is_refused() {
     let project = project();
     let kubeconfig = project.home().join("kubeconfig");

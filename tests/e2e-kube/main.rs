@@ -9,6 +9,7 @@
 mod cluster;
 mod contexts;
 mod credentials;
+mod first_pod;
 mod images;
 mod inside;
 mod killed;

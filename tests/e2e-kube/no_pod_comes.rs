@@ -1,8 +1,29 @@
 //! Pods that don't come: why is said within 15 s, in words and numbers, and the run ends if none can come.
 
 use crate::cluster::{LITTLE, Namespace, SAID, apply, gone, is_clean, no_pod, project, says};
-use harness::LONG;
+use harness::{LONG, joblog};
 use serde_json::json;
+
+#[test]
+fn fewer_pods_than_asked_for_by_quota() {
+    let project = project();
+    let log = project.at("log");
+    let cmd = project.parallel(5).words("--namespace quota").words(LITTLE).words("--joblog").arg(&log);
+    let cmd = cmd.words("-- sleep").arg("2; echo {}").deadline(LONG / 2);
+    let mut run = cmd.words("::: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15").start();
+    let task = run.task();
+    says(&mut run, &["3 of 5 pods are up", "quota \"pods\" is used up", "pods is 1 a pod, 3 of 3 are used"]);
+    let out = run.finish();
+    out.succeeds().task();
+    let mut numbers: Vec<u32> = out.text().lines().map(|line| line.parse().unwrap()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=15).collect::<Vec<_>>());
+    let mut hosts: Vec<_> = joblog::read(&log).into_values().map(|job| job.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    out.holds("jobs ran on several hosts", hosts.len() >= 3);
+    gone(&task);
+}
 
 #[test]
 fn a_quota_that_allows_no_such_pod() {
@@ -82,6 +103,17 @@ fn an_image_that_lost_its_agent() {
     project.configure("image", base);
     let out = project.parallel(1).words(LITTLE).words("-- echo ran ::: 1").deadline(SAID + SAID).run();
     no_pod(&out, &["the image has no agent", "womm setup"]);
+}
+
+/// A user need not read the same thing four times: how the run stands, if there was time for that, and why it ended.
+#[test]
+fn why_is_said_once() {
+    let project = project();
+    let out = project.parallel(2).words("--kube-cpu 640 -- echo ran ::: 1 2 3").run();
+    no_pod(&out, &["no node has 640 free cpus"]);
+    let said = out.other_stderr();
+    let last: Vec<_> = said.lines().filter(|line| !line.contains("pods are up: ")).collect();
+    out.holds("one line says why the run ended", last.len() == 1);
 }
 
 /// What can't be started comes to the same as what ends at once.

@@ -69,7 +69,8 @@ fn a_lost_job_can_be_retried() {
     let project = Engine::under_test().project();
     let engine = project.engine();
     let log = project.at("log");
-    let (run, task, victim) = two_at_work(&project, "--retries 2", &log);
+    let (mut run, task, victim) = two_at_work(&project, "--retries 2", &log);
+    run.end_of_input();
     engine.remove_by_force(&victim);
     // It begins again, in whatever pod; what the first try wrote, GNU parallel does not show.
     let again = until(LONG, "the job on another pod", || {

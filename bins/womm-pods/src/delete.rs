@@ -5,12 +5,16 @@ use crate::{runtime, say, task_of};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use womm_cli::Failure;
 use womm_engine::Engine;
 use womm_wire::record::Task;
 
 /// How long the guard, or another `delete`, may be at it.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long the guard may take instead of us, if there is one.
+const GUARD: Duration = Duration::from_secs(30);
 
 pub fn run() -> Result<ExitCode, Failure> {
     let record = womm_cli::read_record()?;
@@ -21,7 +25,10 @@ pub fn run() -> Result<ExitCode, Failure> {
 
 async fn delete(task: &Task) -> Result<(), Failure> {
     let run = Path::new(&task.run);
-    let engine = Engine::for_task(task).await?;
+    let engine = match Engine::for_task(task).await {
+        Ok(engine) => engine,
+        Err(error) => return by_guard(task, error.into()).await,
+    };
     let mut right = Deleting::wait(run, PATIENCE).await?;
     let found = engine.delete(task).await?;
     // The guard may have been faster; that the user is told is left to us.
@@ -33,4 +40,21 @@ async fn delete(task: &Task) -> Result<(), Failure> {
         }
     }
     folder::remove(run)
+}
+
+/// The engine can't be reached from here any more, the kubeconfig having gone or changed; the run's guard has reached
+/// it at the start. Lets it delete the task, or fails as we did.
+async fn by_guard(task: &Task, failure: Failure) -> Result<(), Failure> {
+    let run = Path::new(&task.run);
+    // Taken and let go: that it was taken tells the guard to begin.
+    drop(Deleting::wait(run, PATIENCE).await?);
+    let deadline = Instant::now() + GUARD;
+    while run.exists() {
+        if Instant::now() >= deadline {
+            return Err(failure);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    say(&format!("deployment.apps \"{}\" deleted", task.name));
+    Ok(())
 }

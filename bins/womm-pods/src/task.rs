@@ -2,7 +2,6 @@
 
 use crate::cli::Create;
 use crate::user;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 use womm_cli::Failure;
 use womm_wire::names;
@@ -17,7 +16,7 @@ const MOST_PROCS: u32 = 1000;
 /// The task section but for its run folder, and for what only the engine knows.
 ///
 /// # Errors
-/// Usage (2) if a number or quantity is none, or the folder's name is not UTF-8.
+/// Usage (2) if a number or quantity is none.
 pub fn new(args: &Create, record: &Record) -> Result<Task, Failure> {
     let pods = match &args.kube_pods {
         Some(text) => count("--kube-pods", text, MOST_PODS)?,
@@ -59,20 +58,12 @@ fn count(option: &str, text: &str, most: u32) -> Result<u32, Failure> {
     }
 }
 
-/// Where the user stands, if that is in the project; else the project's folder.
+/// Where the user stands, if that is in the project; else the project's folder. That of a job is its own, in any bytes;
+/// this one, in JSON, is for jobs that name none, and for people.
 fn pwd(project: &str) -> Result<String, Failure> {
     let here = std::env::current_dir().map_err(|e| Failure::usage(format!("find the current folder: {e}")))?;
-    if !here.starts_with(project) {
-        return Ok(project.to_owned());
-    }
-    within(&here)
-}
-
-fn within(here: &Path) -> Result<String, Failure> {
-    here.to_str().map(str::to_owned).ok_or_else(|| {
-        Failure::usage(format!("the name of the current folder, {here:?}, is not UTF-8"))
-            .help("start in a folder whose name is; names in it may be any bytes")
-    })
+    let here = here.to_str().filter(|_| here.starts_with(project));
+    Ok(here.unwrap_or(project).to_owned())
 }
 
 /// Eight lower-case letters.
@@ -108,8 +99,6 @@ fn rfc3339(since_1970: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
 
     fn args() -> Create {
         Create {
@@ -153,10 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_whose_name_is_not_utf8_is_refused() {
-        assert_eq!(within(Path::new("/a/ü b")).expect("UTF-8"), "/a/ü b");
-        let error = within(Path::new(OsStr::from_bytes(b"/a/\xff"))).expect_err("not UTF-8").to_string();
-        assert!(error.contains("not UTF-8"), "{error}");
+    fn who_stands_elsewhere_stands_in_the_project() {
         assert_eq!(pwd("/nowhere/at/all").expect("the project's"), "/nowhere/at/all");
     }
 
