@@ -120,6 +120,8 @@ run_begin() {
 	trap 'on_signal 2' INT
 	trap 'on_signal 15' TERM
 	trap 'on_signal 1' HUP
+	# A run that was killed before it had any helper leaves an empty folder, which nobody has locked.
+	find "$base" -mindepth 1 -maxdepth 1 -type d -mmin +1 ! -exec test -e '{}/lock' ';' -exec rm -rf -- '{}' + 2>/dev/null
 	run=$(mktemp -d -- "$base/XXXXXXXX") || finish 125
 	mkfifo -m 600 -- "$run/life" || finish 125
 	# Opened both ways first: each end alone would wait for the other.

@@ -26,7 +26,9 @@ pub fn run(args: &cli::Create) -> Result<ExitCode, Failure> {
     task.run = folder.path.to_string_lossy().into_owned();
     record.task = Some(task);
     let made = under_guard(&mut record, life.as_ref(), &place, &extras, &folder.path);
-    if folder.new && !matches!(made, Ok(ExitCode::SUCCESS)) {
+    // A caller that was killed removes nothing any more, and there may be no guard yet.
+    let abandoned = life.as_ref().is_some_and(Life::is_over);
+    if (folder.new || abandoned) && !matches!(made, Ok(ExitCode::SUCCESS)) {
         // The first failure is the one to tell.
         let _ = folder::remove(&folder.path);
     }

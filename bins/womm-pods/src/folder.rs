@@ -17,8 +17,16 @@ const TRY_EVERY: Duration = Duration::from_millis(50);
 /// How long the run's lock may be held by somebody who only tries whether anybody holds it.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 /// Files of a run, which go even from a folder that isn't WOMM's own.
-const FILES: [&str; 6] =
-    [names::RUN_SOCKET, names::RUN_LOST, names::RUN_PWD, names::RUN_TASK, names::RUN_FAILED, names::RUN_LOCK];
+const FILES: [&str; 8] = [
+    names::RUN_SOCKET,
+    names::RUN_LOST,
+    names::RUN_PWD,
+    names::RUN_ID,
+    names::RUN_STARTED,
+    names::RUN_TASK,
+    names::RUN_FAILED,
+    names::RUN_LOCK,
+];
 
 /// A run folder for a task, and whether it was made just now.
 pub struct Made {

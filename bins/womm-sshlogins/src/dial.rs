@@ -58,8 +58,9 @@ async fn dial(places: &Places, pod: &Pod) -> Result<Session, Outcome> {
         let wire = places.engine.dial(&places.task, pod).await.map_err(|e| not_now(&Failure::from(e)))?;
         match womm_stream::connect(wire, &Hello::ours(places.task.id.clone())).await {
             Ok((_, session)) => Ok(session),
-            Err(e @ (HelloError::Version { .. } | HelloError::Foreign(_))) => Err(Outcome::Never(e.to_string())),
-            Err(HelloError::Wire(e)) => Err(not_now(&e)),
+            Err(e @ HelloError::Version { .. }) => Err(Outcome::Never(e.to_string())),
+            // Foreign: also what an engine says on the wire about a container that ends at this moment.
+            Err(e @ (HelloError::Foreign(_) | HelloError::Wire(_))) => Err(not_now(&e)),
         }
     };
     match tokio::time::timeout(DEADLINE, connected).await {

@@ -7,6 +7,7 @@ mod places;
 
 use clap::Parser;
 use places::Places;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::usage("stdin is a terminal, not pod lines").help("womm-pods watch writes them"));
+    }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let record = match read_line(&mut lines).await? {
         Some(Line::Record { record }) => *record,
