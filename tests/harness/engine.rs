@@ -213,6 +213,7 @@ impl Engine {
             Self::Docker => image.to_owned(),
             Self::Kube => {
                 let name = format!("{}/{image}", registry());
+                crate::after::image(&name); // here; the registry keeps it
                 tool("docker", ["tag", image, &name]);
                 tool("docker", ["push", "--quiet", &name]);
                 name
