@@ -1,7 +1,7 @@
 //! Slots: the host names that GNU parallel sees. They are stable while pods come and go.
 //!
-//! Slot I of pod place P (both from 1) is `w00P` for the first nine jobs, `w00P-2` for the next nine…: GNU
-//! parallel 20221122 opens no more than about ten connections a host at a time without waiting.
+//! The host of pod place P (from 1) is `w00P` for its first nine jobs, `w00P-2` for the next nine…: GNU parallel takes
+//! more jobs on one host for a mistake that sshd would refuse (MaxStartups 10), and holds back.
 
 /// The most jobs that one host of GNU parallel is given.
 pub const JOBS_PER_HOST: u32 = 9;
