@@ -6,7 +6,7 @@
 
 use crate::offspring::{self, Reaped};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitStatus, getppid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitStatus, getppid, pidfd_open};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::OsString;
 use std::io;
@@ -62,7 +62,7 @@ fn supervise(order: Order) -> Result<ExitCode, Failure> {
     let parent = parent_fd(order.parent)?;
     let stop = offspring::signal_pipe(&[SIGINT, SIGQUIT, SIGTERM, SIGHUP]).map_err(system("catch signals"))?;
     let children = offspring::adopt().map_err(system("become a child subreaper"))?;
-    many_descriptors();
+    womm_cli::raise_descriptor_limit();
     let program = order.command[0].to_string_lossy().into_owned();
     let child = Command::new(&order.command[0]).args(&order.command[1..]).spawn();
     let main = Pid::from_child(&child.map_err(|e| Failure::outside(format!("start {program}: {e}")))?);
@@ -85,13 +85,6 @@ fn parent_fd(parent: Pid) -> Result<OwnedFd, Failure> {
     let gone = || Failure::outside(format!("process {} that started this has ended", parent.as_raw_nonzero()));
     let fd = pidfd_open(parent, PidfdFlags::empty()).map_err(|_| gone())?;
     if getppid() == Some(parent) { Ok(fd) } else { Err(gone()) }
-}
-
-/// GNU parallel needs several descriptors a job: as many as we may have.
-fn many_descriptors() {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let _ = rustix::process::setrlimit(Resource::Nofile, most); // it says itself if they are too few
 }
 
 /// Returns when the command has ended, or all is to end.

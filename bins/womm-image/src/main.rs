@@ -25,8 +25,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use cli::{Cli, Verb};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-use womm_cli::{Failure, report};
+use womm_cli::{Failure, report, signalled};
 
 const PROGRAM: &str = "womm-image";
 
@@ -93,20 +92,4 @@ async fn run(verb: Verb) -> ExitCode {
 enum End {
     Failed(Failure),
     Signalled(u8),
-}
-
-/// The number of the first of INT, TERM and HUP that comes.
-async fn signalled() -> u8 {
-    let wait = |kind: SignalKind| async move {
-        match signal(kind) {
-            Ok(mut signals) => signals.recv().await,
-            // Without a handler the signal's own effect stays, which is to end us.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = wait(SignalKind::interrupt()) => 2,
-        _ = wait(SignalKind::terminate()) => 15,
-        _ = wait(SignalKind::hangup()) => 1,
-    }
 }

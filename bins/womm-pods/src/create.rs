@@ -1,12 +1,12 @@
 //! `womm-pods create`: a task and its pods, all of it or nothing.
 
 use crate::guard::Guarded;
-use crate::{cli, folder, runtime, say, signalled, task};
+use crate::{cli, folder, runtime, say, task};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use womm_cli::life::{self, Life};
-use womm_cli::{Failure, write_record};
+use womm_cli::{Failure, signalled, write_record};
 use womm_engine::{Engine, Extras, Place};
 use womm_wire::record::{EngineKind, Record, Task};
 

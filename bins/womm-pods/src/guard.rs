@@ -6,7 +6,7 @@
 //! is `womm-pods delete`, and it waits for that one if there is reason to.
 
 use crate::folder::{self, Deleting, Told};
-use crate::{cli, runtime, signalled, task_of};
+use crate::{cli, runtime, task_of};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use womm_cli::Failure;
 use womm_cli::life::Life;
+use womm_cli::{Failure, signalled};
 use womm_engine::{Engine, Error};
 use womm_wire::record::{EngineKind, Record};
 

@@ -17,7 +17,6 @@ use cli::{Cli, Verb};
 use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use womm_cli::{Failure, report};
 use womm_wire::record::{Record, Task};
 
@@ -52,20 +51,4 @@ fn task_of(record: &Record) -> Result<&Task, Failure> {
 fn say(line: &str) {
     // A stderr that is gone is no reason to fail.
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-/// The number of the first of INT, TERM and HUP that comes.
-async fn signalled() -> u8 {
-    let wait = |kind: SignalKind| async move {
-        match signal(kind) {
-            Ok(mut signals) => signals.recv().await,
-            // Without a handler the signal's own effect stays, which is to end us.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = wait(SignalKind::hangup()) => 1,
-        _ = wait(SignalKind::interrupt()) => 2,
-        _ = wait(SignalKind::terminate()) => 15,
-    }
 }

@@ -1,6 +1,6 @@
 //! `womm-pods watch`: keeps a task's pods up and says what becomes of them.
 
-use crate::{folder, runtime, signalled, task_of};
+use crate::{folder, runtime, task_of};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::interval;
 use womm_cli::life::{self, Life};
-use womm_cli::{Code, Failure, write_line};
+use womm_cli::{Code, Failure, signalled, write_line};
 use womm_engine::Engine;
 use womm_wire::pod::Line;
 use womm_wire::record::Record;

@@ -1,6 +1,6 @@
 //! What other programs find in the run folder: the sshloginfile, the socket, lost jobs, the end of all hope.
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -15,12 +15,6 @@ use womm_wire::slot;
 /// The run folder.
 pub fn run(task: &Task) -> PathBuf {
     PathBuf::from(&task.run)
-}
-
-/// A descriptor per job and two per pod: as many as we may have.
-pub fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// The job socket, mode 0600 in the 0700 run folder, with what `womm ssh` needs to find it.

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     run_main("womm-sshlogins", || {
         let life = options.life.map(Life::join).transpose()?;
-        files::raise_descriptor_limit();
+        womm_cli::raise_descriptor_limit();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| Failure::outside(format!("start: {e}")))?;
         let result = runtime.block_on(serve(&options, life.as_ref()));

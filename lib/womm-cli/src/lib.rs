@@ -3,8 +3,12 @@
 mod failure;
 mod inherited;
 pub mod life;
+mod limits;
 mod record;
 pub mod run;
+mod signals;
 
 pub use failure::{Code, Failure, report, run_main};
+pub use limits::raise_descriptor_limit;
 pub use record::{read_record, write_line, write_record};
+pub use signals::signalled;
