@@ -18,6 +18,7 @@ caught=     # 128+N, once signal N came
 tty=        # how the terminal was, if it is to be put back
 record=     # of the project and its image
 lost=       # how many jobs were
+retries=    # how often a lost one is run again
 
 # say MESSAGE: as one line, whatever the user's words hold
 say() { printf '%s: %s\n' "$name" "$(printf %s "$1" | tr '\n\r' '  ')" >&2; }
@@ -154,7 +155,7 @@ run_pods() {
 	rm -- "$run/lines"
 	"$libexec/womm-pods" watch --while 9 <"$run/task" >&6 3<&- 5<&- 6>&- 8>&- &
 	watch=$!
-	"$libexec/womm-sshlogins" --while 9 --file "$run/slf" <&5 >&2 3<&- 5<&- 6>&- 8>&- &
+	"$libexec/womm-sshlogins" --while 9 --file "$run/slf" ${retries:+--retries "$retries"} <&5 >&2 3<&- 5<&- 6>&- 8>&- &
 	logins=$!
 	exec 5<&- 6>&-
 
@@ -200,7 +201,7 @@ finish() {
 	[ -z "$tty" ] || stty "$tty" <&3
 	if [ -n "$run" ]; then
 		# Before delete, which removes the folder.
-		[ ! -s "$run/lost.jsonl" ] || lost=$(wc -l <"$run/lost.jsonl")
+		[ ! -s "$run/lost.jsonl" ] || lost=$(grep -c '"again":false' "$run/lost.jsonl")
 		case $((${lost:-0})) in
 		0) ;;
 		1) say '1 job was lost with its pod, and counts as failed with 255' ;;

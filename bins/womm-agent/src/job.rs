@@ -3,7 +3,7 @@
 //! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
-use crate::serve::Agent;
+use crate::serve::{Agent, Ending};
 use crate::spec::{self, Answer};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -24,27 +24,34 @@ use womm_stream::frames;
 use womm_stream::session::Stream;
 use womm_wire::frame::{self, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, Size};
 
+/// Why a job that could run does not, or not to its end.
+const POD_ENDS: &str = "it was told to end (deleted, evicted, or its node drained)";
+
 type Frames = mpsc::Sender<Vec<u8>>;
 
 /// Runs the job that a stream brings, to its end or the stream's.
-pub async fn run(agent: Arc<Agent>, stream: Stream) {
+pub async fn run(agent: &Agent, stream: Stream) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let open = match first(&mut reader).await {
         Ok(Some(open)) => open,
         Ok(None) | Err(_) => return, // given up before it began, or no job at all: dropped, so reset
     };
+    if *agent.ending().borrow() != Ending::No {
+        return tell(&mut writer, &End::without_output(How::Denied, POD_ENDS)).await;
+    }
     let job = match agent.environment.complete(open) {
-        Ok(open) => start(&agent, open).await,
+        Ok(open) => start(agent, open).await,
         Err(why) => Err(why),
     };
-    let end = match job {
-        Ok(job) => job.relay(&agent, reader, &mut writer).await,
-        Err(why) => Some(End::without_output(How::Refused, why)),
-    };
-    if let Some(end) = end {
-        let _ = frames::write(&mut writer, Kind::End, &end.encode()).await;
-        let _ = writer.shutdown().await;
+    match job {
+        Ok(job) => job.relay(agent, reader, writer).await,
+        Err(why) => tell(&mut writer, &End::without_output(How::Refused, why)).await,
     }
+}
+
+async fn tell(writer: &mut WriteHalf<Stream>, end: &End) {
+    let _ = frames::write(writer, Kind::End, &end.encode()).await;
+    let _ = writer.shutdown().await;
 }
 
 async fn first(reader: &mut ReadHalf<Stream>) -> io::Result<Option<Open>> {
@@ -143,8 +150,8 @@ fn receiver(fd: OwnedFd) -> io::Result<pipe::Receiver> {
 }
 
 impl Job {
-    /// Moves bytes until the job has ended and its output was sent; `None` if the workstation gave it up.
-    async fn relay(self, agent: &Agent, reader: ReadHalf<Stream>, writer: &mut WriteHalf<Stream>) -> Option<End> {
+    /// Moves bytes until the job has ended and its output was sent, or the workstation gave it up, or the pod ends.
+    async fn relay(self, agent: &Agent, reader: ReadHalf<Stream>, mut writer: WriteHalf<Stream>) {
         let Self { mut supervisor, control, stdin, stdout, stderr, terminal, oom_kills } = self;
         let (frames_tx, mut frames_rx) = mpsc::channel::<Vec<u8>>(4);
         let (control_r, control_w) = control.into_split();
@@ -168,16 +175,31 @@ impl Job {
             (answer, stdout_bytes, stderr_bytes)
         };
         tokio::pin!(finish);
+        let mut ending = agent.ending();
+        let pod_ends = async {
+            let _ = ending.wait_for(|ending| *ending == Ending::Now).await;
+        };
+        tokio::pin!(pod_ends);
         let mut output_open = true;
-        let ended = loop {
+        let stop = loop {
             tokio::select! {
                 frame = frames_rx.recv(), if output_open => match frame {
-                    Some(frame) if writer.write_all(&frame).await.is_ok() => {}
-                    Some(_) => break None,
+                    // A reader that is slow must not keep the end of the pod from being noticed.
+                    Some(frame) => tokio::select! {
+                        written = writer.write_all(&frame) => if written.is_err() {
+                            break Stop::GivenUp;
+                        },
+                        // In the middle of a frame there is no way to say it: the stream is dropped, so reset.
+                        () = &mut pod_ends => break Stop::GivenUp,
+                        _ = &mut input => break Stop::GivenUp,
+                    },
                     None => output_open = false,
                 },
-                ended = &mut finish => break Some(ended),
-                _ = &mut input => break None,
+                (answer, stdout_bytes, stderr_bytes) = &mut finish => {
+                    break Stop::Ended(end_of(answer, stdout_bytes, stderr_bytes, oom_kills));
+                }
+                () = &mut pod_ends => break Stop::PodEnds,
+                _ = &mut input => break Stop::GivenUp,
             }
         };
         // The supervisor ends all that is left when its socket closes: `input` holds the write half, `finish` has
@@ -187,17 +209,35 @@ impl Job {
             let _ = input.await;
         }
         feeder.abort();
-        let Some((answer, stdout_bytes, stderr_bytes)) = ended else {
-            drop(frames_rx); // unblocks the pumps
-            reap(agent, &mut supervisor, id).await;
-            return None;
-        };
-        while let Ok(frame) = frames_rx.try_recv() {
-            writer.write_all(&frame).await.ok()?;
+        if let Stop::Ended(_) = stop {
+            while let Ok(frame) = frames_rx.try_recv() {
+                if writer.write_all(&frame).await.is_err() {
+                    break;
+                }
+            }
         }
-        reap(agent, &mut supervisor, id).await;
-        Some(end_of(answer, stdout_bytes, stderr_bytes, oom_kills))
+        drop(frames_rx); // unblocks the pumps
+        match stop {
+            // After the job's last process: what comes next finds the pod without it.
+            Stop::Ended(end) => {
+                reap(agent, &mut supervisor, id).await;
+                tell(&mut writer, &end).await;
+            }
+            Stop::PodEnds => {
+                tell(&mut writer, &End::without_output(How::Lost, POD_ENDS)).await;
+                reap(agent, &mut supervisor, id).await;
+            }
+            Stop::GivenUp => reap(agent, &mut supervisor, id).await,
+        }
     }
+}
+
+/// Why a job's bytes are moved no longer.
+enum Stop {
+    Ended(End),
+    /// By the workstation, or nothing more can be told to it.
+    GivenUp,
+    PodEnds,
 }
 
 async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {

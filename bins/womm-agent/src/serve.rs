@@ -14,18 +14,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use womm_cli::Failure;
-use womm_stream::hello::Hello;
+use womm_stream::greeting::{Agent as Greeter, Greeted};
+use womm_stream::session::{Incoming, Session};
 use womm_wire::names;
 
 /// A connection that greets nobody within this is dropped.
 const GREETING: Duration = Duration::from_secs(20);
 
+/// How long jobs may go on once the pod was told to end, and how long those that did not make it get to say so: in all less
+/// than the pod's grace period (5 s, DESIGN 6).
+const LAST_WORK: Duration = Duration::from_millis(2500);
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+
 /// What all jobs of this agent share.
 pub struct Agent {
     pub environment: Environment,
     supervisors: Mutex<HashSet<i32>>,
-    connections: AtomicUsize,
+    greeter: Greeter,
+    /// Jobs that run.
+    jobs: AtomicUsize,
+    ending: watch::Sender<Ending>,
+}
+
+/// Whether the pod goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub enum Ending {
+    No,
+    /// It was told to end: what runs may go on for a moment, nothing new begins.
+    Soon,
+    /// Jobs end now.
+    Now,
 }
 
 impl Agent {
@@ -45,6 +65,22 @@ impl Agent {
         let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = id {
             supervisors.remove(&id.cast_signed());
+        }
+    }
+
+    /// Whether the pod goes on, now and later.
+    pub fn ending(&self) -> watch::Receiver<Ending> {
+        self.ending.subscribe()
+    }
+
+    /// Lets jobs end, then makes them. As pid 1, our own end is the kernel's SIGKILL to all the container's processes.
+    async fn wind_up(&self) {
+        for (step, patience) in [(Ending::Soon, LAST_WORK), (Ending::Now, LAST_WORDS)] {
+            self.ending.send_replace(step);
+            let begun = Instant::now();
+            while self.jobs.load(Ordering::Relaxed) > 0 && self.greeter.is_connected() && begun.elapsed() < patience {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
@@ -95,8 +131,11 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     let agent = Arc::new(Agent {
         environment: Environment::of_this_pod(),
         supervisors: Mutex::default(),
-        connections: AtomicUsize::new(0),
+        greeter: Greeter::new(instance),
+        jobs: AtomicUsize::new(0),
+        ending: watch::Sender::new(Ending::No),
     });
+
     let system = |e: io::Error| Failure::outside(format!("catch signals: {e}"));
     let mut term = signal(SignalKind::terminate()).map_err(system)?;
     let mut int = signal(SignalKind::interrupt()).map_err(system)?;
@@ -107,27 +146,35 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     loop {
         tokio::select! {
             connection = listener.accept() => match connection {
-                Ok((wire, _)) => {
-                    agent.connections.fetch_add(1, Ordering::Relaxed);
-                    tokio::spawn(connection_of(agent.clone(), wire, instance.clone()));
-                }
+                Ok((wire, _)) => _ = tokio::spawn(serve_wire(agent.clone(), wire)),
                 // Out of descriptors, most likely: jobs that end make room.
                 Err(e) => {
                     womm_cli::report("womm-agent", &failed(e));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            // As pid 1, our end is the kernel's SIGKILL to all the container's processes: the pod is being deleted.
-            _ = term.recv() => return Ok(()),
-            _ = int.recv() => return Ok(()),
+            // The pod is being deleted.
+            _ = term.recv() => break,
+            _ = int.recv() => break,
             _ = children.recv() => agent.reap_strangers(),
             _ = tick.tick() => {
                 agent.reap_strangers();
-                if agent.connections.load(Ordering::Relaxed) > 0 {
+                if agent.greeter.is_connected() {
                     alone_since = Instant::now();
                 } else if orphan_after.is_some_and(|most| alone_since.elapsed() > most) {
                     return Err(Failure::timeout("nobody has connected for long: this pod is an orphan"));
                 }
+            }
+        }
+    }
+    // Zombies need no reaping any more, but a connection that breaks now may come again.
+    let winding_up = agent.wind_up();
+    tokio::pin!(winding_up);
+    loop {
+        tokio::select! {
+            () = &mut winding_up => return Ok(()),
+            Ok((wire, _)) = listener.accept() => {
+                tokio::spawn(serve_wire(agent.clone(), wire));
             }
         }
     }
@@ -138,17 +185,28 @@ fn orphan_after() -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
-async fn connection_of(agent: Arc<Agent>, wire: UnixStream, instance: String) {
-    let ours = Hello::ours(instance);
-    match tokio::time::timeout(GREETING, womm_stream::accept(wire, &ours)).await {
-        Ok(Ok((_, session, mut incoming))) => {
-            while let Some(stream) = incoming.recv().await {
-                tokio::spawn(job::run(agent.clone(), stream));
-            }
-            drop(session);
+async fn serve_wire(agent: Arc<Agent>, wire: UnixStream) {
+    let attached = match tokio::time::timeout(GREETING, agent.greeter.greet(wire)).await {
+        Ok(Ok(Greeted::Owner(session, incoming, attached))) => {
+            tokio::spawn(take_jobs(agent.clone(), session, incoming));
+            attached
         }
-        Ok(Err(e)) => womm_cli::report("womm-agent", &Failure::outside(format!("greet the workstation: {e}"))),
-        Err(_) => {}
+        Ok(Ok(Greeted::Again(attached))) => attached,
+        Ok(Ok(Greeted::Refused)) | Err(_) => return,
+        Ok(Err(e)) => return womm_cli::report("womm-agent", &Failure::outside(format!("greet the workstation: {e}"))),
+    };
+    attached.run().await;
+}
+
+/// Takes jobs as long as their owner's stream lives, which may be longer than any of its connections.
+async fn take_jobs(agent: Arc<Agent>, session: Session, mut incoming: Incoming) {
+    while let Some(stream) = incoming.recv().await {
+        let agent = agent.clone();
+        tokio::spawn(async move {
+            agent.jobs.fetch_add(1, Ordering::Relaxed);
+            job::run(&agent, stream).await;
+            agent.jobs.fetch_sub(1, Ordering::Relaxed);
+        });
     }
-    agent.connections.fetch_sub(1, Ordering::Relaxed);
+    drop(session);
 }

@@ -228,7 +228,7 @@ impl Relay {
         }
         let counts_match = self.stdout_bytes == end.stdout_bytes && self.stderr_bytes == end.stderr_bytes;
         match end.how {
-            How::Lost | How::Refused => FAILED,
+            How::Lost | How::Refused | How::Denied => FAILED,
             _ if self.reader_gone => 128 + 13,
             _ if !counts_match => {
                 say(&format!(

@@ -1,28 +1,28 @@
 //! Jobs: from a connection of `womm-ssh` to a stream of a pod's agent, frame by frame, to an end that is true.
 //!
-//! A job runs at most once. It goes to another pod only if no byte of it was written; any other that has no end from
-//! its agent is lost, and says so.
+//! A job runs at most once. It goes to another pod only if no byte of it was written or the agent denies it; any other that
+//! has no end from its agent is lost, and says so. Whoever wants lost jobs to be run again asks for it: [`crate::held`].
 
-use crate::places::{Places, State};
-use crate::{files, say};
+use crate::find::{Found, find};
+use crate::places::Places;
+use crate::{files, held, say};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, BufReader, ReadHalf};
-use tokio::net::unix::OwnedReadHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use womm_stream::frames;
-use womm_stream::session::Stream;
+use womm_stream::session::{Ended, Stream};
 use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open};
 use womm_wire::pod::Pod;
 use womm_wire::slot;
 
 /// How long a job whose stream broke waits to hear what became of its pod.
 const FOR_THE_REASON: Duration = Duration::from_secs(3);
-
-/// How long a place may be without a pod before its jobs go to others: at the start, pods come up one after the other.
-const EMPTY: Duration = Duration::from_secs(1);
 
 /// Takes connections for ever.
 pub async fn take(listener: UnixListener, places: Arc<Places>) {
@@ -38,142 +38,170 @@ pub async fn take(listener: UnixListener, places: Arc<Places>) {
 }
 
 async fn job(places: Arc<Places>, connection: UnixStream) {
-    let (reader, mut writer) = connection.into_split();
-    let mut reader = BufReader::with_capacity(MOST_DATA, reader);
+    let (reader, writer) = connection.into_split();
+    let mut client = Client { reader: BufReader::with_capacity(MOST_DATA, reader), writer };
     let mut frame = Vec::new();
-    let open = match frames::read(&mut reader, &mut frame).await {
+    let open = match frames::read(&mut client.reader, &mut frame).await {
         Ok(Some(Kind::Open)) => Open::decode(&frame[HEADER..]),
         _ => return, // given up already, or no womm-ssh
     };
-    let end = match open {
-        Ok(open) => run(&places, &open, &frame, reader, &mut writer).await,
-        Err(e) => Some(End::without_output(How::Refused, e.to_string())),
+    let job = match open {
+        Ok(open) => Job::new(&places, open, frame),
+        Err(e) => Err(End::without_output(How::Refused, e.to_string())),
     };
-    if let Some(end) = end {
-        let _ = frames::write(&mut writer, Kind::End, &end.encode()).await;
+    match job {
+        Ok(job) if held::may_be(&places, &job.open) => held::run(&job, client).await,
+        Ok(job) => run(&job, client).await,
+        Err(end) => tell(&mut client.writer, &end).await,
     }
 }
 
-type Client = BufReader<OwnedReadHalf>;
+/// `womm-ssh`.
+pub struct Client {
+    pub reader: BufReader<OwnedReadHalf>,
+    pub writer: OwnedWriteHalf,
+}
 
-/// The end to tell; `None` if it was passed on already, or `womm-ssh` is gone.
-async fn run(
-    places: &Arc<Places>,
-    open: &Open,
-    frame: &[u8],
-    mut client: Client,
-    writer: &mut tokio::net::unix::OwnedWriteHalf,
-) -> Option<End> {
-    let host = String::from_utf8_lossy(&open.host).into_owned();
-    let refused = |why: String| Some(End::without_output(How::Refused, why));
-    let place = slot::place(&host).filter(|place| *place < places.task.pods as usize);
-    let Some(place) = place else {
-        let last = slot::slots(places.task.pods, 1).pop().map(|s| s.host).unwrap_or_default();
-        return refused(format!("no host {host} in this run, only w001 to {last}"));
-    };
-    // What womm-ssh sends meanwhile stays in its socket; only its end is watched for.
-    let found = tokio::select! {
-        found = find(places, place, open.of_run) => found,
-        () = hung_up(&client) => return None,
-    };
-    let Found { pod, mut stream, _slot } = match found {
-        Ok(found) => found,
-        Err(why) => return refused(why),
-    };
-    files::started(&places.task);
-    let sent = stream.write_all(frame).await;
-    let (mut from_pod, mut to_pod) = tokio::io::split(stream);
-    let up = async {
-        let mut frame = Vec::new();
-        loop {
-            match frames::read(&mut client, &mut frame).await {
-                Ok(Some(Kind::Open)) | Ok(None) | Err(_) => return, // womm-ssh is gone
-                Ok(Some(_)) => {
-                    if to_pod.write_all(&frame).await.is_err() {
-                        // The other direction hears of it, with what the pod said before.
-                        std::future::pending::<()>().await;
-                    }
+impl Client {
+    /// Reads its frames from now on, in a task of its own, so that who takes them may stop at any moment. Ends with
+    /// womm-ssh, and with what is no frame that may come then.
+    pub fn frames(self) -> (Frames, OwnedWriteHalf) {
+        let Self { mut reader, writer } = self;
+        let (frames_tx, frames_rx) = mpsc::channel(4);
+        let task = tokio::spawn(async move {
+            let mut frame = Vec::new();
+            while let Ok(Some(kind)) = frames::read(&mut reader, &mut frame).await {
+                if kind == Kind::Open || frames_tx.send((kind, std::mem::take(&mut frame))).await.is_err() {
+                    return;
                 }
             }
-        }
-    };
-    let end = match sent {
-        Err(_) => Down::Lost(None), // some of it may have been written
-        Ok(()) => tokio::select! {
-            end = down(&mut from_pod, writer) => end,
-            () = up => return None, // the stream is dropped, so reset: the agent ends the job
-        },
-    };
-    match end {
-        Down::Told | Down::Gone => None,
-        Down::Lost(why) => {
-            let why = match why {
-                Some(why) => why,
-                None => why_gone(places, &pod).await,
-            };
-            let command = open.command.as_deref().unwrap_or(b"(a shell)");
-            files::lost(&places.task, &host, &pod.name, &why, command);
-            Some(End::without_output(How::Lost, format!("job lost on {host}: pod {}: {why}", pod.name)))
-        }
+        });
+        (Frames { frames_rx, task }, writer)
     }
 }
 
-/// A stream to a pod, and the slot of it that the job has until it ends.
-struct Found {
-    pod: Pod,
-    stream: Stream,
-    _slot: Option<OwnedSemaphorePermit>,
+/// What womm-ssh sends.
+pub struct Frames {
+    frames_rx: mpsc::Receiver<(Kind, Vec<u8>)>,
+    task: JoinHandle<()>,
 }
 
-/// Waits for a pod at the place, or one elsewhere if it stays empty, for a slot there, and opens a stream. Opening sends
-/// nothing, so it may be tried again.
-async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, String> {
-    let gone = |_| "the run has ended".to_owned();
-    let mut own_rx = places.subscribe(place).ok_or("no such place")?;
-    let mut empty_since = Instant::now();
-    loop {
-        let own = own_rx.borrow_and_update().clone();
-        let at = match own {
-            State::Failed(why) => return Err(why),
-            State::Up(..) => {
-                places.is_guest_no_more(place);
-                empty_since = Instant::now();
-                Some(place)
-            }
-            State::Waiting if empty_since.elapsed() >= EMPTY => places.host_of(place),
-            State::Waiting => None,
-        };
-        let Some(at) = at else {
-            tokio::select! {
-                changed = own_rx.changed() => changed.map_err(gone)?,
-                () = tokio::time::sleep(EMPTY / 2) => {}
-            }
-            continue;
-        };
-        let mut at_rx = places.subscribe(at).ok_or("no such place")?;
-        at_rx.mark_unchanged();
-        let slot = tokio::select! {
-            biased;
-            slot = places.slots(at).acquire_owned(), if of_run => Some(slot.map_err(|e| e.to_string())?),
-            changed = own_rx.changed(), if of_run => {
-                changed.map_err(gone)?;
-                continue;
-            }
-            changed = at_rx.changed(), if of_run => {
-                changed.map_err(gone)?;
-                continue;
-            }
-            () = std::future::ready(()), if !of_run => None,
-        };
-        let state = at_rx.borrow().clone();
-        if let State::Up(pod, session) = state {
-            match session.open().await {
-                Ok(stream) => return Ok(Found { pod, stream, _slot: slot }),
-                // Its successor, or the end of the pod, is about to be known.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+impl Frames {
+    /// The next one; `None`: womm-ssh is gone. May be stopped at any moment.
+    pub async fn next(&mut self) -> Option<(Kind, Vec<u8>)> {
+        self.frames_rx.recv().await
+    }
+
+    /// Ready when womm-ssh is gone.
+    pub async fn hung_up(&mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+/// A job, and the place it was sent to.
+pub struct Job<'a> {
+    pub places: &'a Arc<Places>,
+    pub open: Open,
+    /// The frame that the job came in.
+    pub frame: Vec<u8>,
+    host: String,
+    place: usize,
+}
+
+impl<'a> Job<'a> {
+    fn new(places: &'a Arc<Places>, open: Open, frame: Vec<u8>) -> Result<Self, End> {
+        let host = String::from_utf8_lossy(&open.host).into_owned();
+        match slot::place(&host).filter(|place| *place < places.task.pods as usize) {
+            Some(place) => Ok(Self { places, open, frame, host, place }),
+            None => {
+                let last = slot::slots(places.task.pods, 1).pop().map(|s| s.host).unwrap_or_default();
+                Err(End::without_output(How::Refused, format!("no host {host} in this run, only w001 to {last}")))
             }
         }
     }
+
+    /// A pod, a slot and a stream for it; `None` if `gone` is ready before: womm-ssh.
+    pub async fn find(&self, gone: impl Future<Output = ()>) -> Option<Result<Found, End>> {
+        let found = tokio::select! {
+            found = find(self.places, self.place, self.open.of_run) => found,
+            () = gone => return None,
+        };
+        if found.is_ok() {
+            files::started(&self.places.task);
+        }
+        Some(found.map_err(|why| End::without_output(How::Refused, why)))
+    }
+
+    /// Its end, now that it is lost. For programs it is written down here; womm-ssh says it to people.
+    pub async fn lost(&self, pod: &Pod, session: &mut Ended, why: Option<String>, again: bool) -> End {
+        let why = match why {
+            Some(why) => why,
+            None => why_gone(self.places, pod, session).await,
+        };
+        let command = self.open.command.as_deref().unwrap_or(b"(a shell)");
+        files::lost(&self.places.task, &self.host, &pod.name, &why, command, again);
+        End::without_output(How::Lost, format!("job lost on {}: pod {}: {why}", self.host, pod.name))
+    }
+}
+
+/// Runs a job, to its end or womm-ssh's.
+async fn run(job: &Job<'_>, client: Client) {
+    // What womm-ssh sends before there is a pod stays in its socket.
+    let Some(first) = job.find(hung_up(&client)).await else { return };
+    let (mut frames, mut writer) = client.frames();
+    let mut next = Some(first);
+    // What womm-ssh has sent and nobody has answered: an agent that denies the job may have read it.
+    let mut sent = Vec::new();
+    let end = loop {
+        let found = match next.take() {
+            Some(found) => found,
+            None => match job.find(frames.hung_up()).await {
+                Some(found) => found,
+                None => return,
+            },
+        };
+        let Found { pod, mut stream, mut session, slot: _slot } = match found {
+            Ok(found) => found,
+            Err(end) => break end,
+        };
+        let begun = match stream.write_all(&job.frame).await {
+            Ok(()) => stream.write_all(&sent).await,
+            Err(e) => Err(e),
+        };
+        let (mut from_pod, mut to_pod) = tokio::io::split(stream);
+        let answered = AtomicBool::new(false);
+        let up = async {
+            while let Some((_, frame)) = frames.next().await {
+                if !answered.load(Ordering::Relaxed) {
+                    sent.extend_from_slice(&frame); // bounded by womm-ssh's window
+                } else if !sent.is_empty() {
+                    sent = Vec::new();
+                }
+                if to_pod.write_all(&frame).await.is_err() {
+                    // The other direction hears of it, with what the pod said before.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let down = match begun {
+            Err(_) => Down::Lost(None), // some of it may have been written
+            Ok(()) => tokio::select! {
+                down = down(&mut from_pod, &mut writer, &answered) => down,
+                () = up => return, // the stream is dropped, so reset: the agent ends the job
+            },
+        };
+        match down {
+            Down::Told | Down::Gone => return,
+            Down::Denied => {}
+            Down::Lost(why) => break job.lost(&pod, &mut session, why, false).await,
+        }
+    };
+    tell(&mut writer, &end).await;
+}
+
+/// The last frame of a job.
+pub async fn tell(writer: &mut OwnedWriteHalf, end: &End) {
+    let _ = frames::write(writer, Kind::End, &end.encode()).await;
 }
 
 /// Ready only when the other end has closed: bytes to read are no hang-up.
@@ -181,7 +209,7 @@ async fn hung_up(client: &Client) {
     use tokio::io::Interest;
     // EPOLLRDHUP of the peer's close; unread data does not hide it.
     loop {
-        match client.get_ref().ready(Interest::READABLE).await {
+        match client.reader.get_ref().ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,
             Err(_) => return,
             // Readable and not closed: stdin is waiting there. Look again in a while.
@@ -195,11 +223,13 @@ enum Down {
     Told,
     /// womm-ssh is gone.
     Gone,
+    /// The agent did not start it.
+    Denied,
     /// Nobody knows how the job ended; the agent's words, if it had any.
     Lost(Option<String>),
 }
 
-async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut tokio::net::unix::OwnedWriteHalf) -> Down {
+async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut OwnedWriteHalf, answered: &AtomicBool) -> Down {
     let mut frame = Vec::new();
     let mut from_pod = BufReader::with_capacity(MOST_DATA, from_pod);
     loop {
@@ -207,12 +237,14 @@ async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut tokio::net::unix::Ow
             Ok(Some(Kind::End)) => {
                 return match End::decode(&frame[HEADER..]) {
                     Ok(End { how: How::Lost, reason, .. }) => Down::Lost(Some(reason)),
+                    Ok(End { how: How::Denied, .. }) if !answered.load(Ordering::Relaxed) => Down::Denied,
                     Ok(_) if writer.write_all(&frame).await.is_ok() => Down::Told,
                     Ok(_) => Down::Gone,
                     Err(e) => Down::Lost(Some(e.to_string())),
                 };
             }
             Ok(Some(_)) => {
+                answered.store(true, Ordering::Relaxed);
                 if writer.write_all(&frame).await.is_err() {
                     return Down::Gone;
                 }
@@ -222,7 +254,8 @@ async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut tokio::net::unix::Ow
     }
 }
 
-async fn why_gone(places: &Places, pod: &Pod) -> String {
+/// Why a job's stream broke: what became of its pod, else what became of the stream.
+async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
     let asked = Instant::now();
     while asked.elapsed() < FOR_THE_REASON {
         if let Some(why) = places.why_gone(pod) {
@@ -230,5 +263,8 @@ async fn why_gone(places: &Places, pod: &Pod) -> String {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    "the connection to it broke".into()
+    match tokio::time::timeout(Duration::ZERO, session.wait()).await {
+        Ok(broken) => broken.to_string(),
+        Err(_) => "its agent gave the job up".into(),
+    }
 }

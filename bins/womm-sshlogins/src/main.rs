@@ -2,6 +2,8 @@
 
 mod dial;
 mod files;
+mod find;
+mod held;
 mod jobs;
 mod places;
 
@@ -11,16 +13,19 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 use womm_cli::life::{self, Life};
 use womm_cli::{Failure, run_main};
 use womm_engine::Engine;
+use womm_stream::resumable::Config;
 use womm_wire::pod::Line;
+use womm_wire::quantity;
 use womm_wire::record::{Record, Task};
 
 /// When no pod can come: how long jobs that wait get to be told, before the socket goes.
-const FOR_JOBS_TO_END: std::time::Duration = std::time::Duration::from_millis(300);
+const FOR_JOBS_TO_END: Duration = Duration::from_millis(300);
 
 /// Reads the lines of `womm-pods watch` on stdin and makes the task's pods hosts of GNU parallel: writes the
 /// sshloginfile and carries jobs from womm-ssh to the agents in the pods.
@@ -34,6 +39,18 @@ struct Options {
     /// Where to write the sshloginfile; it appears once jobs are taken
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
+    /// Run a lost job again, on another pod if need be, up to so many times. Its output appears when it has ended
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+    /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
+    #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
+    window: u64,
+    /// How often an idle connection to a pod is written to, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    keepalive: Duration,
+    /// A connection on which nothing comes for so long is given up for another one, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    keepalive_deadline: Duration,
     /// End when this descriptor, the read end of the run's life pipe, has no writers left
     #[arg(long = "while", value_name = "FD")]
     life: Option<i32>,
@@ -70,10 +87,28 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     let task = task_of(&record)?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Engine::for_task(task).await?;
-    let places = Arc::new(Places::new(task, engine));
+    let places = Arc::new(Places::new(task, engine, own_id()?, options.stream(), options.retries));
     let listener = files::listen(task)?;
     files::write_sshloginfile(&options.file, task)?;
     tokio::spawn(jobs::take(listener, places.clone()));
+    let result = follow(lines, task, &places, life).await;
+    places.leave().await;
+    result
+}
+
+/// What no other process of ours ever was or will be called.
+fn own_id() -> Result<String, Failure> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid");
+    id.map(|id| id.trim().to_owned()).map_err(|e| Failure::outside(format!("start: {e}")))
+}
+
+/// Brings pods to places and takes them away, until the run is over.
+async fn follow(
+    mut lines: tokio::io::Lines<BufReader<tokio::io::Stdin>>,
+    task: &Task,
+    places: &Arc<Places>,
+    life: Option<&Life>,
+) -> Result<(), Failure> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| Failure::outside(format!("catch signals: {e}")))?;
     let mut said = String::new();
     loop {
@@ -100,7 +135,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
                 // Without anybody who watches, the pods that are there go on; for how long, the life pipe says.
                 None if life.is_some() => {
                     let ended = life::over(life);
-                    let late = tokio::time::sleep(std::time::Duration::from_secs(1));
+                    let late = tokio::time::sleep(Duration::from_secs(1));
                     tokio::select! {
                         over = ended => return over,
                         () = late => say("womm-pods watch has ended: pods that are lost will not be replaced"),
@@ -134,7 +169,21 @@ fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("womm: {line}\n").as_bytes());
 }
 
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("\"{text}\" is no number of seconds"))?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(|| "more than 0 seconds".into())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    quantity::bytes(text).map_err(|e| e.to_string())
+}
+
 impl Options {
+    fn stream(&self) -> Config {
+        let window = usize::try_from(self.window).unwrap_or(usize::MAX);
+        Config { window, interval: self.keepalive, deadline: self.keepalive_deadline }.bounded()
+    }
+
     #[cfg(test)]
     fn check() {
         use clap::CommandFactory;

@@ -7,11 +7,19 @@
 use crate::dial;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 use womm_engine::Engine;
+use womm_stream::resumable::Config;
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
 use womm_wire::record::Task;
+
+/// How long a place may be without a pod before its jobs go to others: at the start, pods come up one after the other.
+const EMPTY: Duration = Duration::from_secs(1);
+
+/// How long agents may take to hear that the run is over.
+const TO_SAY_GOODBYE: Duration = Duration::from_millis(300);
 
 /// The most dials under way at once: an API server and a workstation's Docker take that many well.
 const MOST_DIALS: usize = 32;
@@ -19,8 +27,11 @@ const MOST_DIALS: usize = 32;
 /// What a job that comes to a place finds.
 #[derive(Debug, Clone)]
 pub enum State {
-    /// Nobody, or a pod that can't be reached yet.
+    /// Nobody, or a pod that was never reached yet.
     Waiting,
+    /// A pod whose connection broke. It is dialled again; jobs that run there go on, and jobs that are to come wait: files
+    /// that GNU parallel brought for them are there.
+    Cut,
     /// A pod.
     Up(Pod, Session),
     /// Nobody, for good.
@@ -32,6 +43,13 @@ pub struct Places {
     pub task: Task,
     pub engine: Engine,
     pub dials: Semaphore,
+    /// What no other process of ours ever is called.
+    pub id: String,
+    /// How streams to pods are made.
+    pub stream: Config,
+    /// How often a lost job is run again.
+    pub retries: u32,
+    leaving: watch::Sender<bool>,
     states: Vec<watch::Sender<State>>,
     slots: Vec<Arc<Semaphore>>,
     pods: Mutex<Pods>,
@@ -41,6 +59,8 @@ pub struct Places {
 struct Pods {
     /// Who stands at each place.
     standing: Vec<Option<Standing>>,
+    /// Since when each place has been without a pod that can be reached.
+    empty_since: Vec<Instant>,
     /// Pods that found all places taken: more of them exist for a while than were asked for.
     spare: VecDeque<Pod>,
     /// Empty places, and the places where their jobs are guests.
@@ -58,15 +78,23 @@ struct Standing {
 const REMEMBERED: usize = 4096;
 
 impl Places {
-    pub fn new(task: &Task, engine: Engine) -> Self {
+    pub fn new(task: &Task, engine: Engine, id: String, stream: Config, retries: u32) -> Self {
         let count = task.pods as usize;
         Self {
             task: task.clone(),
             engine,
             dials: Semaphore::new(MOST_DIALS),
+            id,
+            stream,
+            retries,
+            leaving: watch::Sender::new(false),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
             states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
-            pods: Mutex::new(Pods { standing: (0..count).map(|_| None).collect(), ..Pods::default() }),
+            pods: Mutex::new(Pods {
+                standing: (0..count).map(|_| None).collect(),
+                empty_since: vec![Instant::now(); count],
+                ..Pods::default()
+            }),
         }
     }
 
@@ -84,9 +112,12 @@ impl Places {
         self.slots[place].clone()
     }
 
-    /// Where the jobs of an empty place are guests: another place with a pod, if there is one.
+    /// Where the jobs of a place that has been empty for long are guests: another place with a pod, if there is one.
     pub fn host_of(&self, guest: usize) -> Option<usize> {
         let mut pods = self.pods();
+        if pods.empty_since[guest].elapsed() < EMPTY {
+            return None;
+        }
         let is_up = |place: usize| matches!(*self.states[place].borrow(), State::Up(..));
         if let Some(host) = pods.hosts.get(&guest).copied().filter(|host| is_up(*host)) {
             return Some(host);
@@ -105,9 +136,16 @@ impl Places {
 
     /// Says what is at a place now, if that pod still stands there.
     pub fn set(&self, place: usize, pod: &Pod, state: State) {
-        let pods = self.pods();
+        let mut pods = self.pods();
         if pods.standing[place].as_ref().is_some_and(|standing| standing.pod == *pod) {
-            self.states[place].send_replace(state);
+            self.change(&mut pods, place, state);
+        }
+    }
+
+    fn change(&self, pods: &mut Pods, place: usize, state: State) {
+        let was_empty = matches!(self.states[place].send_replace(state), State::Waiting);
+        if !was_empty && matches!(*self.states[place].borrow(), State::Waiting) {
+            pods.empty_since[place] = Instant::now();
         }
     }
 
@@ -141,11 +179,28 @@ impl Places {
             if let Some(standing) = pods.standing[place].take() {
                 standing.dialler.abort(); // and with it the session's last handle but the jobs'
             }
-            self.states[place].send_replace(State::Waiting);
+            self.change(&mut pods, place, State::Waiting);
             if let Some(next) = pods.spare.pop_front() {
                 self.stand(&mut pods, place, next);
             }
         }
+    }
+
+    /// The run is over: agents are told, so that they end what still runs and are free for another owner.
+    pub async fn leave(&self) {
+        {
+            let mut pods = self.pods();
+            pods.spare.clear();
+            (0..self.states.len()).for_each(|place| self.change(&mut pods, place, State::Waiting));
+        }
+        self.leaving.send_replace(true);
+        // Each dialler drops its receiver when it is done.
+        let _ = tokio::time::timeout(TO_SAY_GOODBYE, self.leaving.closed()).await;
+    }
+
+    /// Ready when the run is over.
+    pub fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
     }
 
     /// Why a pod is gone, if it is.

@@ -1,8 +1,10 @@
-//! The multiplexer: many streams over one wire, each with flow control of its own (yamux).
+//! The multiplexer: many streams over one, each with flow control of its own (yamux).
 
 use futures::future::poll_fn;
-use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode};
@@ -22,7 +24,7 @@ pub enum Side {
     Agent,
 }
 
-/// A handle to the multiplexer. It runs, in a task of its own, until the wire breaks or the last handle is dropped.
+/// A handle to the multiplexer. It runs, in a task of its own, until what carries it breaks or the last handle is dropped.
 #[derive(Debug, Clone)]
 pub struct Session {
     requests_tx: mpsc::Sender<oneshot::Sender<Stream>>,
@@ -54,15 +56,89 @@ impl Session {
 
     /// Waits for the end and says why.
     pub async fn broken(&self) -> Broken {
-        let mut ended_rx = self.ended_rx.clone();
-        match ended_rx.wait_for(Option::is_some).await {
+        self.ended().wait().await
+    }
+
+    /// To hear of the end without being a handle.
+    pub fn ended(&self) -> Ended {
+        Ended(self.ended_rx.clone())
+    }
+}
+
+/// Hears of a session's end, and does not keep it from it.
+#[derive(Debug, Clone)]
+pub struct Ended(watch::Receiver<Option<String>>);
+
+impl Ended {
+    /// Waits for the end and says why.
+    pub async fn wait(&mut self) -> Broken {
+        match self.0.wait_for(Option::is_some).await {
             Ok(why) => Broken(why.clone().unwrap_or_default()),
             Err(_) => Broken("the connection was dropped".into()),
         }
     }
 }
 
-/// Starts the multiplexer on a wire that has been greeted over.
+/// What carried it knows best why it ended.
+fn words(error: &yamux::ConnectionError) -> String {
+    match error {
+        yamux::ConnectionError::Io(e) => e.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Bytes of a yamux frame's header: version, type, flags (2), stream (4), length (4).
+const YAMUX_HEADER: usize = 12;
+const YAMUX_DATA: u8 = 0;
+const YAMUX_PING: u8 = 2;
+
+/// Keeps yamux's pings from the other end. yamux 0.14 stops reading while an answer to one waits to be sent: two ends that
+/// both do so, with full buffers in both directions, never go on. The pings serve to let windows grow, which ours don't, and
+/// whether the other end is there is the business of the layer below.
+struct WithoutPings<W> {
+    wire: W,
+    /// Bytes of the present frame's body that are still to be written.
+    left: usize,
+}
+
+impl<W: AsyncRead + Unpin> AsyncRead for WithoutPings<W> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_read(cx, into)
+    }
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for WithoutPings<W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // yamux writes a frame's header by itself; of one that was written in part, the rest counts as body.
+        let (body, is_ping) = match bytes {
+            [_, kind, _, _, _, _, _, _, a, b, c, d] if self.left == 0 => {
+                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                (if *kind == YAMUX_DATA { length } else { 0 }, *kind == YAMUX_PING)
+            }
+            _ => (0, false),
+        };
+        if is_ping {
+            return Poll::Ready(Ok(YAMUX_HEADER));
+        }
+        let begins = self.left == 0;
+        let written = std::task::ready!(Pin::new(&mut self.wire).poll_write(cx, bytes))?;
+        if begins {
+            self.left = YAMUX_HEADER + body;
+        }
+        self.left = self.left.saturating_sub(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
+    }
+}
+
+/// Starts the multiplexer on what carries it: a [`crate::resumable::Link`], or in tests anything.
 pub fn start<W>(wire: W, side: Side) -> (Session, Incoming)
 where
     W: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -70,7 +146,7 @@ where
     let mut config = Config::default();
     config.set_max_num_streams(MOST_STREAMS);
     let mode = if side == Side::Workstation { Mode::Client } else { Mode::Server };
-    let connection = Connection::new(wire.compat(), config, mode);
+    let connection = Connection::new(WithoutPings { wire, left: 0 }.compat(), config, mode);
     let (requests_tx, requests_rx) = mpsc::channel(64);
     let (incoming_tx, incoming_rx) = mpsc::unbounded_channel(); // bounded by MOST_STREAMS
     let (ended_tx, ended_rx) = watch::channel(None);
@@ -110,7 +186,7 @@ where
                         }
                         continue;
                     }
-                    Poll::Ready(Err(e)) => return Poll::Ready(e.to_string()),
+                    Poll::Ready(Err(e)) => return Poll::Ready(words(&e)),
                     Poll::Pending => {}
                 }
             }
@@ -118,7 +194,7 @@ where
                 Poll::Ready(Some(Ok(stream))) => {
                     let _ = incoming_tx.send(stream.compat()); // nobody takes streams: dropped, so reset
                 }
-                Poll::Ready(Some(Err(e))) => return Poll::Ready(e.to_string()),
+                Poll::Ready(Some(Err(e))) => return Poll::Ready(words(&e)),
                 Poll::Ready(None) => return Poll::Ready("closed by the other end".to_owned()),
                 Poll::Pending => return Poll::Pending,
             }
@@ -152,6 +228,30 @@ mod tests {
         theirs.read_exact(&mut got).await.expect("passes the stuck one");
         assert_eq!(&got, b"ping");
         assert!(!filler.is_finished());
+    }
+
+    #[tokio::test]
+    async fn pings_stay_here_and_nothing_else_does() {
+        use yamux::Config;
+        let (near, mut far) = tokio::io::duplex(64 << 10);
+        let mut connection =
+            Connection::new(WithoutPings { wire: near, left: 0 }.compat(), Config::default(), Mode::Client);
+        let mut stream = poll_fn(|cx| connection.poll_new_outbound(cx)).await.expect("alive").compat();
+        tokio::spawn(async move { poll_fn(|cx| connection.poll_next_inbound(cx)).await.is_some() });
+        // Twelve bytes that look like a ping's header are data all the same.
+        let data = [&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], &[7; 100_000]].concat();
+        stream.write_all(&data[..12]).await.expect("alive");
+        stream.write_all(&data[12..]).await.expect("alive");
+        let mut got = Vec::new();
+        while got.len() < data.len() {
+            let mut header = [0; YAMUX_HEADER];
+            far.read_exact(&mut header).await.expect("alive");
+            assert_eq!(header[1], YAMUX_DATA, "{header:?}");
+            let start = got.len();
+            got.resize(start + u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize, 0);
+            far.read_exact(&mut got[start..]).await.expect("alive");
+        }
+        assert_eq!(got, data);
     }
 
     #[tokio::test]

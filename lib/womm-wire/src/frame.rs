@@ -277,6 +277,8 @@ pub enum How {
     Signalled(u8),
     /// It was never started.
     Refused,
+    /// It was never started, and may be elsewhere: this pod is about to end.
+    Denied,
     /// Nobody knows: pod or agent are gone. It may have run.
     Lost,
 }
@@ -306,6 +308,7 @@ impl End {
             How::Exited(code) => (b'e', code),
             How::Signalled(signal) => (b's', signal),
             How::Refused => (b'r', 0),
+            How::Denied => (b'd', 0),
             How::Lost => (b'l', 0),
         };
         let mut out = vec![way, number];
@@ -332,6 +335,7 @@ impl End {
                 (b'e', code) => How::Exited(code),
                 (b's', signal) => How::Signalled(signal),
                 (b'r', _) => How::Refused,
+                (b'd', _) => How::Denied,
                 (b'l', _) => How::Lost,
                 _ => return Err(bad),
             },
@@ -380,7 +384,7 @@ mod tests {
 
     #[test]
     fn ends_survive_the_wire() {
-        for how in [How::Exited(255), How::Signalled(9), How::Refused, How::Lost] {
+        for how in [How::Exited(255), How::Signalled(9), How::Refused, How::Denied, How::Lost] {
             let end = End { how, stdout_bytes: u64::MAX, stderr_bytes: 3, reason: "ünd".into() };
             assert_eq!(End::decode(&end.encode()), Ok(end));
         }

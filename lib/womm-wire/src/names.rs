@@ -4,7 +4,7 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The version of the handshake and the frames; an agent of another one is refused with a remedy.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Label of everything that belongs to a task; its value is the task's id.
 pub const LABEL_TASK: &str = "womm.task";

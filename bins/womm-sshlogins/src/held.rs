@@ -1,0 +1,173 @@
+//! Jobs that are run again if they are lost (`--retries`). Nothing may appear twice, so their output is held back, in a file
+//! without a name, until they have ended; and what they read of stdin must be there a second time, so it is all taken before
+//! they start. The files are in TMPDIR, as GNU parallel's own: the run folder may be memory.
+//!
+//! What talks with its other end over stdin and stdout (rsync, scp, sftp, a terminal) can't be held and is not run again.
+
+use crate::find::Found;
+use crate::jobs::{Client, Frames, Job, tell};
+use crate::places::Places;
+use crate::say;
+use std::io::SeekFrom;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use womm_stream::frames;
+use womm_stream::session::Stream;
+use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW};
+
+/// What GNU parallel has run for files that it brings and takes, the other ends of rsync(1) and scp(1).
+const TALKERS: [&[u8]; 3] = [b"rsync --server", b"scp -", b"exec rsync --server"];
+
+/// Whether a job is one that is run again.
+pub fn may_be(places: &Places, open: &Open) -> bool {
+    let talks = |command: &[u8]| TALKERS.iter().any(|talker| command.starts_with(talker));
+    places.retries > 0
+        && open.of_run
+        && open.terminal.is_none()
+        && open.subsystem.is_none()
+        && open.command.as_deref().is_some_and(|command| !talks(command))
+}
+
+/// Runs a job, to its end or womm-ssh's, as often as it takes.
+pub async fn run(job: &Job<'_>, client: Client) {
+    let (mut frames, mut writer) = client.frames();
+    match attempts(job, &mut frames, &mut writer).await {
+        Ok(Some(end)) => tell(&mut writer, &end).await,
+        Ok(None) => {}
+        Err(e) => {
+            let tmpdir = std::env::temp_dir();
+            let why = format!("job lost: hold back its input or output in {}: {e}", tmpdir.display());
+            tell(&mut writer, &End::without_output(How::Lost, why)).await;
+        }
+    }
+}
+
+/// `None`: womm-ssh is gone.
+async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHalf) -> std::io::Result<Option<End>> {
+    let mut input = File::from_std(tempfile::tempfile()?);
+    if !spool(frames, &mut input, writer).await? {
+        return Ok(None);
+    }
+    let mut again = 0;
+    loop {
+        let Found { pod, stream, mut session, slot: _slot } = match job.find(frames.hung_up()).await {
+            None => return Ok(None),
+            Some(Err(end)) => return Ok(Some(end)),
+            Some(Ok(found)) => found,
+        };
+        let mut output = File::from_std(tempfile::tempfile()?);
+        input.seek(SeekFrom::Start(0)).await?;
+        let (from_pod, to_pod) = tokio::io::split(stream);
+        let (taken_tx, taken_rx) = mpsc::unbounded_channel();
+        let end = tokio::select! {
+            end = hold(from_pod, &mut output, taken_tx) => end?,
+            sent = send(job, to_pod, &mut input, taken_rx) => return sent.map(|()| None),
+            () = signals(frames) => return Ok(None), // the stream is dropped, so reset: the agent ends the job
+        };
+        let why = match end {
+            Some(End { how: How::Denied, .. }) => continue,
+            Some(End { how: How::Lost, reason, .. }) => Some(reason),
+            Some(end) => {
+                pass_on(output, writer).await?;
+                return Ok(Some(end));
+            }
+            None => None,
+        };
+        let last = again == job.places.retries;
+        let end = job.lost(&pod, &mut session, why, !last).await;
+        if last {
+            return Ok(Some(end));
+        }
+        again += 1;
+        say(&format!("{}; running it again ({again} of {})", end.reason, job.places.retries));
+    }
+}
+
+/// Takes all of stdin; `false` if womm-ssh is gone before its end.
+async fn spool(frames: &mut Frames, input: &mut File, writer: &mut OwnedWriteHalf) -> std::io::Result<bool> {
+    while let Some((kind, frame)) = frames.next().await {
+        match kind {
+            Kind::Stdin => {
+                input.write_all(&frame).await?;
+                let taken = (frame.len() as u32).to_be_bytes();
+                frames::write(writer, Kind::StdinTaken, &taken).await?;
+            }
+            Kind::StdinEof => {
+                input.write_all(&frame).await?;
+                input.flush().await?;
+                return Ok(true);
+            }
+            _ => {} // a signal for a job that has not started
+        }
+    }
+    Ok(false)
+}
+
+/// Sends the job and its stdin, as fast as the agent takes it; never ends otherwise than by an error of the file's.
+async fn send(
+    job: &Job<'_>,
+    mut to_pod: WriteHalf<Stream>,
+    input: &mut File,
+    mut taken_rx: mpsc::UnboundedReceiver<usize>,
+) -> std::io::Result<()> {
+    let mut input = BufReader::with_capacity(MOST_DATA, input);
+    let (mut frame, mut under_way) = (Vec::new(), 0usize);
+    let mut alive = to_pod.write_all(&job.frame).await.is_ok();
+    while alive && frames::read(&mut input, &mut frame).await?.is_some() {
+        while under_way + frame.len() > STDIN_WINDOW {
+            match taken_rx.recv().await {
+                Some(count) => under_way = under_way.saturating_sub(count),
+                None => break,
+            }
+        }
+        under_way += frame.len();
+        alive = to_pod.write_all(&frame).await.is_ok();
+    }
+    // Whether it went well, the other direction says. The half is kept: without it the stream would close.
+    std::future::pending::<()>().await;
+    drop(to_pod);
+    Ok(())
+}
+
+/// Takes a job's frames into a file up to its end; `None` if there is none.
+async fn hold(
+    from_pod: ReadHalf<Stream>,
+    output: &mut File,
+    taken_tx: mpsc::UnboundedSender<usize>,
+) -> std::io::Result<Option<End>> {
+    let mut from_pod = BufReader::with_capacity(MOST_DATA, from_pod);
+    let mut frame = Vec::new();
+    loop {
+        let Ok(Some(kind)) = frames::read(&mut from_pod, &mut frame).await else { return Ok(None) };
+        match kind {
+            Kind::End => {
+                output.flush().await?;
+                return Ok(End::decode(&frame[HEADER..]).ok());
+            }
+            Kind::StdinTaken => {
+                let count = frame[HEADER..].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                let _ = taken_tx.send(count);
+            }
+            Kind::StdinClosed => {} // womm-ssh has ended its part already
+            _ => output.write_all(&frame).await?,
+        }
+    }
+}
+
+/// Ready when womm-ssh is gone; all that it sends after stdin is what a job that may run again can't be sent.
+async fn signals(frames: &mut Frames) {
+    while frames.next().await.is_some() {}
+}
+
+async fn pass_on(mut output: File, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
+    output.seek(SeekFrom::Start(0)).await?;
+    let mut buffer = vec![0; MOST_DATA];
+    loop {
+        let count = output.read(&mut buffer).await?;
+        if count == 0 || writer.write_all(&buffer[..count]).await.is_err() {
+            return Ok(()); // womm-ssh is gone: nobody to tell
+        }
+    }
+}

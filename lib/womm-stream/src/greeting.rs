@@ -1,0 +1,428 @@
+//! How two ends come together, for the first time and again after a break: a line each way, the workstation's first, before
+//! any other byte, so that versions that can't talk say so in words. `docs/wire.md` has the lines.
+//!
+//! An agent has one owner: the stream that reached it first. A stream is known by the task, a random id of its own, and the
+//! agent's instance, never by the connection that carries it.
+
+use crate::resumable::{Attached, Config, Keeper, Settled, stream};
+use crate::session::{self, Incoming, Session};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use womm_wire::names;
+
+/// The longest line, bytes.
+const MOST: usize = 256;
+/// In the place of an agent's instance: we don't know it yet.
+const NONE_YET: &str = "-";
+/// An owner that was not heard of for so long may be followed by another.
+const OWNER_IS_GONE: Duration = Duration::from_secs(300);
+
+/// Why two ends do not come together.
+#[derive(Debug, thiserror::Error)]
+pub enum GreetingError {
+    /// The wire broke.
+    #[error("{0}")]
+    Wire(#[from] io::Error),
+    /// Something else than a womm-agent or womm-sshlogins speaks there.
+    #[error("the other end is no womm program: it says \"{0}\"")]
+    Foreign(String),
+    /// Another protocol.
+    #[error("the agent in the image is WOMM {theirs}, this is {}: run `womm setup` again to renew it", names::VERSION)]
+    Version {
+        /// Their version.
+        theirs: String,
+    },
+    /// The agent has another owner.
+    #[error("the pod takes jobs of another womm-sshlogins; it is free {} s after that one was last heard of", OWNER_IS_GONE.as_secs())]
+    Owned,
+    /// The agent does not know the stream: it is not the one that the stream was made with.
+    #[error("its agent was started anew")]
+    Unknown,
+    /// Another connection took this one's place, or the stream is over.
+    #[error("{0}")]
+    TooLate(String),
+}
+
+/// What one side says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    protocol: u32,
+    version: String,
+    words: Vec<String>,
+}
+
+impl Line {
+    fn new(words: impl IntoIterator<Item = String>) -> Self {
+        Self { protocol: names::PROTOCOL, version: names::VERSION.into(), words: words.into_iter().collect() }
+    }
+
+    async fn write<W: AsyncWrite + Unpin>(&self, wire: &mut W) -> io::Result<()> {
+        let line = format!("womm {} {} {}\n", self.protocol, self.version, self.words.join(" "));
+        wire.write_all(line.as_bytes()).await?;
+        wire.flush().await
+    }
+
+    async fn read<W: AsyncRead + Unpin>(wire: &mut W) -> Result<Self, GreetingError> {
+        let mut line = Vec::new();
+        // Byte by byte: what follows the newline belongs to the next layer.
+        loop {
+            let byte = wire.read_u8().await?;
+            if byte == b'\n' {
+                break;
+            }
+            line.push(byte);
+            if line.len() == MOST {
+                return Err(GreetingError::Foreign(shown(&line)));
+            }
+        }
+        Self::parse(&line).ok_or_else(|| GreetingError::Foreign(shown(&line)))
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(line).ok()?.split(' ').map(str::to_owned);
+        if words.next()? != "womm" {
+            return None;
+        }
+        Some(Self { protocol: words.next()?.parse().ok()?, version: words.next()?, words: words.collect() })
+    }
+}
+
+fn shown(line: &[u8]) -> String {
+    String::from_utf8_lossy(&line[..line.len().min(80)]).escape_debug().to_string()
+}
+
+/// Reads a line by itself, for fuzzing: whether it is one of ours.
+#[doc(hidden)]
+pub fn parses(line: &[u8]) -> bool {
+    Line::parse(line).is_some_and(|line| Claim::of(&line).is_some())
+}
+
+/// What the workstation says.
+#[derive(Debug, PartialEq, Eq)]
+struct Claim {
+    task: String,
+    stream: String,
+    instance: Option<String>,
+    received: u64,
+    config: Config,
+}
+
+impl Claim {
+    fn line(&self) -> Line {
+        let Config { window, interval, deadline } = self.config;
+        Line::new([
+            self.task.clone(),
+            self.stream.clone(),
+            self.instance.clone().unwrap_or_else(|| NONE_YET.into()),
+            self.received.to_string(),
+            window.to_string(),
+            interval.as_millis().to_string(),
+            deadline.as_millis().to_string(),
+        ])
+    }
+
+    fn of(line: &Line) -> Option<Self> {
+        let [task, stream, instance, received, window, interval, deadline, ..] = line.words.as_slice() else {
+            return None;
+        };
+        let millis = |word: &str| word.parse().ok().map(Duration::from_millis);
+        Some(Self {
+            task: task.clone(),
+            stream: stream.clone(),
+            instance: (instance != NONE_YET).then(|| instance.clone()),
+            received: received.parse().ok()?,
+            config: Config { window: window.parse().ok()?, interval: millis(interval)?, deadline: millis(deadline)? },
+        })
+    }
+}
+
+/// The workstation's end of one stream.
+#[derive(Debug)]
+pub struct Workstation {
+    task: String,
+    stream: String,
+    config: Config,
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    keeper: Keeper,
+    instance: String,
+}
+
+impl Workstation {
+    /// A stream that no agent knows yet. `id` is one that no other stream ever has.
+    pub fn new(task: impl Into<String>, id: impl Into<String>, config: Config) -> Self {
+        Self { task: task.into(), stream: id.into(), config: config.bounded(), known: None }
+    }
+
+    /// Greets the agent at the end of a new wire: the session, if it is the first time, and the wire, to be run.
+    ///
+    /// # Errors
+    /// If the wire breaks, or the agent does not take the stream. No deadline: the caller's.
+    pub async fn greet<W>(&mut self, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    where
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        let settled = self.known.as_ref().map(|known| known.keeper.let_go());
+        let claim = Claim {
+            task: self.task.clone(),
+            stream: self.stream.clone(),
+            instance: self.known.as_ref().map(|known| known.instance.clone()),
+            received: settled.map_or(0, |settled| settled.received),
+            config: self.config,
+        };
+        claim.line().write(&mut wire).await?;
+        let theirs = Line::read(&mut wire).await?;
+        if theirs.protocol != names::PROTOCOL {
+            return Err(GreetingError::Version { theirs: theirs.version });
+        }
+        let words: Vec<&str> = theirs.words.iter().map(String::as_str).collect();
+        let foreign = || GreetingError::Foreign(shown(theirs.words.join(" ").as_bytes()));
+        let (instance, received, window) = match words.as_slice() {
+            [instance, "stream", received, window, ..] => {
+                (*instance, received.parse().map_err(|_| foreign())?, window.parse().map_err(|_| foreign())?)
+            }
+            [_, "refused", "owned", ..] => return Err(GreetingError::Owned),
+            [_, "refused", "unknown", ..] => return Err(GreetingError::Unknown),
+            _ => return Err(foreign()),
+        };
+        let (session, settled, keeper) = match (&self.known, settled) {
+            (Some(known), Some(settled)) => (None, settled, known.keeper.clone()),
+            _ => {
+                let (keeper, link) = stream(self.config);
+                let settled = keeper.let_go();
+                let (session, _) = session::start(link, session::Side::Workstation);
+                self.known = Some(Known { keeper: keeper.clone(), instance: instance.into() });
+                (Some(session), settled, keeper)
+            }
+        };
+        let attached = keeper.attach(wire, settled, received, window).map_err(GreetingError::TooLate)?;
+        Ok((session, attached))
+    }
+
+    /// Why the stream is over, if it is.
+    pub fn over(&self) -> Option<String> {
+        self.known.as_ref().and_then(|known| known.keeper.over())
+    }
+
+    /// The stream is over, for a reason that its users should hear.
+    pub fn finish(&self, why: &str) {
+        if let Some(known) = &self.known {
+            known.keeper.finish(why);
+        }
+    }
+}
+
+/// An agent's end of all streams: one at a time.
+#[derive(Debug)]
+pub struct Agent {
+    instance: String,
+    owner: Mutex<Option<Owner>>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    task: String,
+    stream: String,
+    keeper: Keeper,
+}
+
+/// Who greeted an agent.
+pub enum Greeted<W> {
+    /// An owner: its session, and its first wire, to be run.
+    Owner(Session, Incoming, Attached<W>),
+    /// The owner again, with a new wire, to be run.
+    Again(Attached<W>),
+    /// Somebody who was sent away.
+    Refused,
+}
+
+enum Answer {
+    New(Keeper, Session, Incoming, Settled),
+    Again(Keeper, Settled),
+    Refused(&'static str),
+}
+
+impl Agent {
+    /// `instance` is what no other agent ever has.
+    pub fn new(instance: impl Into<String>) -> Self {
+        Self { instance: instance.into(), owner: Mutex::default() }
+    }
+
+    fn owner(&self) -> MutexGuard<'_, Option<Owner>> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the owner's wire is there at this moment.
+    pub fn is_connected(&self) -> bool {
+        self.owner().as_ref().is_some_and(|owner| owner.keeper.without_wire().is_none())
+    }
+
+    /// Ends the stream that is there, for a reason.
+    pub fn finish(&self, why: &str) {
+        if let Some(owner) = &*self.owner() {
+            owner.keeper.finish(why);
+        }
+    }
+
+    /// Answers whoever is at the end of a wire.
+    ///
+    /// # Errors
+    /// If the wire breaks, or what comes is no greeting of our protocol. No deadline: the caller's.
+    pub async fn greet<W>(&self, mut wire: W) -> Result<Greeted<W>, GreetingError>
+    where
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        let theirs = Line::read(&mut wire).await?;
+        let say = |words: &[String]| Line::new([self.instance.clone()].into_iter().chain(words.iter().cloned()));
+        if theirs.protocol != names::PROTOCOL {
+            // Ours tells them the version.
+            say(&[]).write(&mut wire).await?;
+            return Err(GreetingError::Version { theirs: theirs.version });
+        }
+        let claim =
+            Claim::of(&theirs).ok_or_else(|| GreetingError::Foreign(shown(theirs.words.join(" ").as_bytes())))?;
+        let config = claim.config.bounded();
+        let answer = self.answer(&claim, config);
+        let stream = |settled: Settled| ["stream".into(), settled.received.to_string(), config.window.to_string()];
+        match answer {
+            Answer::Refused(why) => {
+                say(&["refused".into(), why.into()]).write(&mut wire).await?;
+                Ok(Greeted::Refused)
+            }
+            Answer::New(keeper, session, incoming, settled) => {
+                say(&stream(settled)).write(&mut wire).await?;
+                let attached = keeper.attach(wire, settled, claim.received, config.window);
+                Ok(Greeted::Owner(session, incoming, attached.map_err(GreetingError::TooLate)?))
+            }
+            Answer::Again(keeper, settled) => {
+                say(&stream(settled)).write(&mut wire).await?;
+                let attached = keeper.attach(wire, settled, claim.received, config.window);
+                Ok(Greeted::Again(attached.map_err(GreetingError::TooLate)?))
+            }
+        }
+    }
+
+    fn answer(&self, claim: &Claim, config: Config) -> Answer {
+        let mut owner = self.owner();
+        let living = owner.as_ref().filter(|owner| owner.keeper.over().is_none());
+        let of_us = claim.instance.as_ref().is_none_or(|instance| *instance == self.instance);
+        if let Some(owner) = living {
+            if owner.task == claim.task && owner.stream == claim.stream && of_us {
+                return Answer::Again(owner.keeper.clone(), owner.keeper.let_go());
+            }
+            if claim.instance.is_some() {
+                return Answer::Refused("unknown");
+            }
+            if owner.keeper.without_wire().is_none_or(|silent| silent < OWNER_IS_GONE) {
+                return Answer::Refused("owned");
+            }
+            owner.keeper.finish("another womm-sshlogins took this pod");
+        } else if claim.instance.is_some() {
+            return Answer::Refused("unknown");
+        }
+        let (keeper, link) = stream(config);
+        let settled = keeper.let_go();
+        let (session, incoming) = session::start(link, session::Side::Agent);
+        *owner = Some(Owner { task: claim.task.clone(), stream: claim.stream.clone(), keeper: keeper.clone() });
+        Answer::New(keeper, session, incoming, settled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    fn workstation(id: &str) -> Workstation {
+        Workstation::new("task", id, Config::default())
+    }
+
+    /// Greets over a new wire; both sides' outcome.
+    async fn meet(
+        near: &mut Workstation,
+        far: &Agent,
+    ) -> (Result<(Option<Session>, Attached<DuplexStream>), GreetingError>, Result<Greeted<DuplexStream>, GreetingError>)
+    {
+        let (a, b) = duplex(4096);
+        tokio::join!(near.greet(a), far.greet(b))
+    }
+
+    #[tokio::test]
+    async fn the_first_is_the_owner_and_others_are_refused() {
+        let agent = Agent::new("i");
+        let (mut first, mut second) = (workstation("a"), workstation("b"));
+        let (near, far) = meet(&mut first, &agent).await;
+        let (session, _attached) = near.expect("free");
+        assert!(session.is_some());
+        let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
+        assert!(agent.is_connected());
+        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        let running = tokio::spawn(attached.run());
+        let (near, far) = meet(&mut first, &agent).await;
+        assert!(matches!((near, far), (Ok((None, _)), Ok(Greeted::Again(_)))), "the owner may come again");
+        assert!(matches!(running.await.expect("no panic"), crate::resumable::Broke::Wire(_)));
+        // Not connected, but not for long enough either.
+        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        agent.finish("the test says so");
+        assert!(meet(&mut second, &agent).await.0.expect("free").0.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_was_started_anew_knows_no_stream() {
+        let mut near = workstation("a");
+        let first = meet(&mut near, &Agent::new("i")).await;
+        assert!(first.0.is_ok());
+        assert!(matches!(meet(&mut near, &Agent::new("j")).await.0, Err(GreetingError::Unknown)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_is_silent_for_long_is_followed_by_another() {
+        let agent = Agent::new("i");
+        let (mut first, mut second) = (workstation("a"), workstation("b"));
+        let (near, far) = meet(&mut first, &agent).await;
+        let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
+        drop(near);
+        attached.run().await;
+        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        tokio::time::advance(OWNER_IS_GONE).await;
+        assert!(meet(&mut second, &agent).await.0.is_ok());
+        assert!(matches!(meet(&mut first, &agent).await.0, Err(GreetingError::Unknown)));
+    }
+
+    async fn against(theirs: &str) -> Result<(), GreetingError> {
+        let (near, mut far) = duplex(1024);
+        far.write_all(theirs.as_bytes()).await.expect("room");
+        workstation("a").greet(near).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn what_else_may_answer() {
+        let protocol = names::PROTOCOL;
+        assert!(against(&format!("womm {protocol} 9.9 i stream 0 4096 later words\nrest")).await.is_ok());
+        assert!(matches!(against("womm 1 9.9 i\n").await, Err(GreetingError::Version { theirs }) if theirs == "9.9"));
+        for foreign in ["SSH-2.0-x\r\n", &"x".repeat(400), &format!("womm {protocol} 9.9 i stream x 1\n"), "womm\n"] {
+            assert!(matches!(against(foreign).await, Err(GreetingError::Foreign(_))), "{foreign}");
+        }
+        // Bytes acknowledged that were never sent.
+        let lie = format!("womm {protocol} 9.9 i stream 7 4096\n");
+        assert!(matches!(against(&lie).await, Err(GreetingError::TooLate(_))));
+    }
+
+    #[tokio::test]
+    async fn a_break_in_the_greeting_is_an_error() {
+        let (near, far) = duplex(1024);
+        drop(far);
+        assert!(matches!(workstation("a").greet(near).await, Err(GreetingError::Wire(_))));
+        let (mut near, far) = duplex(1024);
+        near.write_all(b"womm 1 0.1.0 x\n").await.expect("room");
+        let answer = Agent::new("i").greet(far).await;
+        assert!(matches!(answer, Err(GreetingError::Version { .. })));
+        let mut line = Line::read(&mut near).await.expect("ours, so that they can say it");
+        assert_eq!((line.protocol, line.words.pop()), (names::PROTOCOL, Some("i".into())));
+    }
+}

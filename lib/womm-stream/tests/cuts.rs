@@ -1,0 +1,265 @@
+//! Random traffic of many jobs over wires that deliver in any pieces, late, and break at any byte of either direction, in
+//! the greeting too: every byte and every end arrives, once.
+//!
+//! `WOMM_CUTS` is how often the wire is to break (5,000), `WOMM_SEED` makes a run the same as one before as far as its
+//! choices go.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::time::{sleep, timeout};
+use womm_stream::greeting::{Agent, Greeted, GreetingError, Workstation};
+use womm_stream::resumable::{Broke, Config};
+use womm_stream::session::{Incoming, Session, Stream};
+
+/// xorshift64*: choices that a seed repeats.
+#[derive(Clone)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.next() % most.max(1)
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(count).collect()
+    }
+
+    fn fork(&mut self) -> Self {
+        Self(self.next() | 1)
+    }
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |value| value.parse().expect(name))
+}
+
+/// Carries bytes one way, in pieces of any size, until so many have passed; then everything in it is lost.
+async fn carry(mut from: ReadHalf<DuplexStream>, mut to: WriteHalf<DuplexStream>, mut left: u64, mut random: Random) {
+    let mut buffer = vec![0; 16 << 10];
+    while left > 0 {
+        let most = (1 + random.below(buffer.len() as u64)).min(left) as usize;
+        let Ok(count) = from.read(&mut buffer[..most]).await else { return };
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+        left -= count as u64;
+        match random.below(200) {
+            0 => sleep(Duration::from_micros(random.below(3000))).await,
+            1..20 => tokio::task::yield_now().await,
+            _ => {}
+        }
+    }
+}
+
+/// A wire: two ends, and its death.
+fn wire(random: &mut Random) -> (DuplexStream, DuplexStream) {
+    let (near, near_inside) = duplex(1 + random.below(32 << 10) as usize);
+    let (far, far_inside) = duplex(1 + random.below(32 << 10) as usize);
+    let (near_r, near_w) = split(near_inside);
+    let (far_r, far_w) = split(far_inside);
+    // Some die in the greeting, most somewhere in a frame, some live long; now and then one dies without a word.
+    let life = |random: &mut Random| match random.below(10) {
+        0 => random.below(200),
+        1 => 200_000 + random.below(400_000),
+        _ => random.below(60_000),
+    };
+    let (up, down) = (life(random), life(random));
+    let silent = random.below(1000) == 0;
+    let (mut a, mut b) = (random.fork(), random.fork());
+    let (a, b) = (a.fork(), b.fork());
+    tokio::spawn(async move {
+        let (up, down) = (carry(near_r, far_w, up, a), carry(far_r, near_w, down, b));
+        if silent {
+            tokio::join!(up, down, sleep(Duration::from_secs(2)));
+        } else {
+            tokio::select! { () = up => {}, () = down => {} }
+        }
+    });
+    (near, far)
+}
+
+/// What a job is: everything about it follows from these 40 bytes, which open its stream.
+#[derive(Clone, Copy)]
+struct Job {
+    seed: u64,
+    up: u64,
+    down: u64,
+    code: u64,
+    slow: u64,
+}
+
+impl Job {
+    fn random(random: &mut Random) -> Self {
+        let mut length = || match random.below(4) {
+            0 => 0,
+            1 => random.below(100),
+            2 => random.below(20_000),
+            _ => random.below(600_000),
+        };
+        let (up, down) = (length(), length());
+        Self { seed: random.next() | 1, up, down, code: random.below(256), slow: random.below(20) }
+    }
+
+    fn encode(self) -> Vec<u8> {
+        [self.seed, self.up, self.down, self.code, self.slow].iter().flat_map(|n| n.to_be_bytes()).collect()
+    }
+
+    async fn decode(from: &mut ReadHalf<Stream>) -> io::Result<Self> {
+        let mut numbers = [0; 5];
+        for number in &mut numbers {
+            *number = from.read_u64().await?;
+        }
+        let [seed, up, down, code, slow] = numbers;
+        Ok(Self { seed, up, down, code, slow })
+    }
+
+    fn input(self) -> Vec<u8> {
+        Random(self.seed).bytes(self.up as usize)
+    }
+
+    /// Ends with the code.
+    fn output(self) -> Vec<u8> {
+        let mut output = Random(self.seed ^ 0xFFFF).bytes(self.down as usize);
+        output.push(self.code as u8);
+        output
+    }
+}
+
+async fn send(to: &mut WriteHalf<Stream>, bytes: &[u8], mut random: Random) -> io::Result<()> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (piece, left) = rest.split_at((1 + random.below(40_000) as usize).min(rest.len()));
+        to.write_all(piece).await?;
+        rest = left;
+        if random.below(8) == 0 {
+            sleep(Duration::from_micros(random.below(500))).await;
+        }
+    }
+    to.shutdown().await
+}
+
+async fn receive(from: &mut ReadHalf<Stream>, slow: bool, mut random: Random) -> io::Result<Vec<u8>> {
+    let (mut got, mut buffer) = (Vec::new(), vec![0; 32 << 10]);
+    loop {
+        let most = 1 + random.below(buffer.len() as u64) as usize;
+        match from.read(&mut buffer[..most]).await? {
+            0 => return Ok(got),
+            count => got.extend_from_slice(&buffer[..count]),
+        }
+        if slow && random.below(4) == 0 {
+            sleep(Duration::from_micros(random.below(2000))).await;
+        }
+    }
+}
+
+/// The agent's part of a job.
+async fn serve(stream: Stream, faults: Arc<AtomicU64>) {
+    let (mut from, mut to) = split(stream);
+    let Ok(job) = Job::decode(&mut from).await else { return };
+    let mut random = Random(job.seed ^ 0xABCD);
+    let (a, b) = (random.fork(), random.fork());
+    let output = job.output();
+    let (sent, got) = tokio::join!(send(&mut to, &output, a), receive(&mut from, job.slow == 0, b));
+    if sent.is_err() || got.ok() != Some(job.input()) {
+        eprintln!("the agent's side of job {:x} is wrong", job.seed);
+        faults.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The workstation's.
+async fn run(session: &Session, random: &mut Random) {
+    let job = Job::random(random);
+    let stream = session.open().await.expect("the session lives");
+    let (mut from, mut to) = split(stream);
+    let (a, b) = (random.fork(), random.fork());
+    let input = [job.encode(), job.input()].concat();
+    let (sent, got) = tokio::join!(send(&mut to, &input, a), receive(&mut from, job.slow == 1, b));
+    sent.expect("sent");
+    assert!(got.expect("received") == job.output(), "job {:x}: {} bytes up, {} down", job.seed, job.up, job.down);
+}
+
+async fn take(mut incoming: Incoming, session: Session, faults: Arc<AtomicU64>) {
+    while let Some(stream) = incoming.recv().await {
+        tokio::spawn(serve(stream, faults.clone()));
+    }
+    drop(session);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_byte_and_every_end_arrives() {
+    let seed = variable("WOMM_SEED", u64::from(std::process::id()) << 20 | 1);
+    let cuts = variable("WOMM_CUTS", 5000);
+    eprintln!("WOMM_SEED={seed} WOMM_CUTS={cuts}");
+    let mut random = Random(seed | 1);
+    let faults = Arc::new(AtomicU64::new(0));
+    let made = Arc::new(AtomicU64::new(0));
+    let done = Arc::new(AtomicU64::new(0));
+    let config = Config {
+        window: 8 << 10 << random.below(6),
+        interval: Duration::from_millis(50),
+        deadline: Duration::from_millis(400),
+    };
+    eprintln!("{config:?}");
+    let agent = Arc::new(Agent::new("instance"));
+    let mut workstation = Workstation::new("task", "stream", config);
+    let mut jobs = Vec::new();
+    while made.load(Ordering::Relaxed) < cuts || jobs.iter().any(|job: &tokio::task::JoinHandle<()>| !job.is_finished())
+    {
+        if faults.load(Ordering::Relaxed) > 0
+            || jobs.iter().any(|j| j.is_finished() && made.load(Ordering::Relaxed) < cuts)
+        {
+            break;
+        }
+        let (near, far) = wire(&mut random);
+        made.fetch_add(1, Ordering::Relaxed);
+        let (agent, for_agent) = (agent.clone(), faults.clone());
+        tokio::spawn(async move {
+            match timeout(Duration::from_secs(1), agent.greet(far)).await {
+                Ok(Ok(Greeted::Owner(session, incoming, attached))) => {
+                    tokio::spawn(take(incoming, session, for_agent));
+                    attached.run().await;
+                }
+                Ok(Ok(Greeted::Again(attached))) => drop(attached.run().await),
+                _ => {}
+            }
+        });
+        let (session, attached) = match timeout(Duration::from_secs(1), workstation.greet(near)).await {
+            Ok(Ok(greeted)) => greeted,
+            Ok(Err(GreetingError::Wire(_))) | Err(_) => continue,
+            Ok(Err(e)) => panic!("{e}"),
+        };
+        if let Some(session) = session {
+            for _ in 0..16 {
+                let (session, mut random, made, done) = (session.clone(), random.fork(), made.clone(), done.clone());
+                jobs.push(tokio::spawn(async move {
+                    while made.load(Ordering::Relaxed) < cuts {
+                        run(&session, &mut random).await;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }));
+            }
+        }
+        match attached.run().await {
+            Broke::Wire(_) => {}
+            Broke::Over(why) => {
+                // In order only once all jobs have ended, and with them the last handle of the session.
+                assert!(jobs.iter().all(tokio::task::JoinHandle::is_finished), "{why}");
+            }
+        }
+    }
+    for job in jobs {
+        job.await.expect("no job has failed");
+    }
+    assert_eq!(faults.load(Ordering::Relaxed), 0, "wrong on the agent's side");
+    eprintln!("{} jobs over {} wires", done.load(Ordering::Relaxed), made.load(Ordering::Relaxed));
+}
