@@ -2,6 +2,7 @@
 
 use crate::places::{Places, State};
 use crate::say;
+use futures::future::select_all;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,11 +16,14 @@ use womm_wire::pod::Pod;
 /// From the start of a dial to the agent's greeting.
 const DEADLINE: Duration = Duration::from_secs(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A connection that lasted so long was a good one: the next break is no sign of worse.
 const GOOD: Duration = Duration::from_secs(5);
 /// A pod that can't be reached for so long is said to the user, once.
 const WORTH_SAYING: Duration = Duration::from_secs(10);
+/// Nothing came from a pod for so many keepalives: a second connection is tried, before the first is given up.
+const SUSPICIOUS: u32 = 3;
+/// The most connections to one pod that are tried at once.
+const MOST_TRIES: usize = 4;
 
 /// Dials, again and again; aborted when the pod is gone.
 pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
@@ -30,28 +34,31 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
     let mut said = false;
     let mut leaving = places.leaving();
     loop {
-        let dialled = tokio::select! {
-            dialled = dial(&places, &pod, &mut stream) => dialled,
+        let greeted = tokio::select! {
+            greeted = greet(&places, &pod, &mut stream) => greeted,
             () = left(&mut leaving) => return,
         };
-        match dialled {
-            Ok((first, attached)) => {
+        match greeted {
+            Ok((first, mut attached)) => {
                 at_work = first.or(at_work);
-                if let Some(session) = &at_work {
-                    places.set(place, &pod, State::Up(pod.clone(), session.clone()));
-                }
                 if said {
                     say(&format!("pod {} can be reached again", pod.name));
                 }
                 let begun = Instant::now();
-                let running = attached.run();
-                tokio::pin!(running);
-                let broke = tokio::select! {
-                    broke = &mut running => broke,
-                    () = left(&mut leaving) => {
-                        stream.finish("the run is over");
-                        running.await;
-                        return;
+                let broke = loop {
+                    if let Some(session) = &at_work {
+                        places.set(place, &pod, State::Up(pod.clone(), session.clone()));
+                    }
+                    let running = attached.run();
+                    tokio::pin!(running);
+                    tokio::select! {
+                        broke = &mut running => break broke,
+                        again = second(&places, &pod, &mut stream) => attached = again,
+                        () = left(&mut leaving) => {
+                            stream.finish("the run is over");
+                            running.await;
+                            return;
+                        }
                     }
                 };
                 places.set(place, &pod, State::Cut);
@@ -84,7 +91,31 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
             () = tokio::time::sleep(jittered(pause, &pod, cut_since)) => {}
             () = left(&mut leaving) => return,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause = (pause * 2).min(places.pace);
+    }
+}
+
+/// A second wire for a stream whose first one has fallen silent. Most such wires are dead, though TCP would find out
+/// only after minutes; one that speaks again keeps its place.
+async fn second(places: &Places, pod: &Pod, stream: &mut Workstation) -> Attached<Box<dyn Wire>> {
+    let suspicious = places.stream.interval * SUSPICIOUS;
+    loop {
+        let silent = stream.silent_for();
+        if silent < suspicious {
+            tokio::time::sleep(suspicious - silent).await;
+            continue;
+        }
+        let greeted = match wire(places, pod).await {
+            Ok(_) if stream.silent_for() < suspicious => continue,
+            // The greeting lets go of the first wire.
+            Ok(wire) => greet_over(wire, stream).await,
+            Err(e) => Err(e),
+        };
+        match greeted {
+            Ok((_, attached)) => return attached,
+            // It is all found out again once the first wire is given up.
+            Err(_) => tokio::time::sleep(places.pace).await,
+        }
     }
 }
 
@@ -106,28 +137,64 @@ enum Outcome {
     Never(String),
 }
 
-async fn dial(
+async fn greet(
     places: &Places,
     pod: &Pod,
     stream: &mut Workstation,
 ) -> Result<(Option<Session>, Attached<Box<dyn Wire>>), Outcome> {
+    greet_over(wire(places, pod).await?, stream).await
+}
+
+async fn greet_over(
+    wire: Box<dyn Wire>,
+    stream: &mut Workstation,
+) -> Result<(Option<Session>, Attached<Box<dyn Wire>>), Outcome> {
     let not_now = |e: &dyn std::fmt::Display| Outcome::NotNow(e.to_string());
-    let _permit = places.dials.acquire().await.map_err(|e| not_now(&e))?;
-    let connected = async {
-        let wire = places.engine.dial(&places.task, pod).await.map_err(|e| not_now(&Failure::from(e)))?;
-        let greeted = stream.greet(wire).await;
-        match greeted {
-            Ok(greeted) => Ok(greeted),
-            Err(e @ GreetingError::Version { .. }) => Err(Outcome::Never(e.to_string())),
-            Err(e @ GreetingError::Unknown) => Err(Outcome::Anew(e.to_string())),
-            Err(GreetingError::TooLate(why)) => Err(Outcome::Anew(why)),
-            // Foreign: also what an engine says on the wire about a container that ends at this moment.
-            Err(e @ (GreetingError::Foreign(_) | GreetingError::Wire(_) | GreetingError::Owned)) => Err(not_now(&e)),
-        }
-    };
-    match tokio::time::timeout(DEADLINE, connected).await {
-        Ok(result) => result,
+    match tokio::time::timeout(DEADLINE, stream.greet(wire)).await {
+        Ok(Ok(greeted)) => Ok(greeted),
+        Ok(Err(e @ GreetingError::Version { .. })) => Err(Outcome::Never(e.to_string())),
+        Ok(Err(e @ GreetingError::Unknown)) => Err(Outcome::Anew(e.to_string())),
+        Ok(Err(GreetingError::TooLate(why))) => Err(Outcome::Anew(why)),
+        // Foreign: also what an engine says on the wire about a container that ends at this moment.
+        Ok(Err(e @ (GreetingError::Foreign(_) | GreetingError::Wire(_) | GreetingError::Owned))) => Err(not_now(&e)),
         Err(_) => Err(Outcome::NotNow(format!("no greeting from the agent within {} s", DEADLINE.as_secs()))),
+    }
+}
+
+/// A wire to a pod. One that is not there soon may wait for a packet that was lost, and longer with each, so another is
+/// tried beside it: a network that is back is noticed at the next try.
+async fn wire(places: &Places, pod: &Pod) -> Result<Box<dyn Wire>, Outcome> {
+    let mut tries = Vec::new();
+    let mut failed = None;
+    let begun = Instant::now();
+    loop {
+        if tries.len() == MOST_TRIES {
+            drop(tries.remove(0)); // the oldest waits for what will not come
+        }
+        // Not kept for longer than the pace: dials that hang must not keep those of other pods waiting.
+        let _permit = places.dials.acquire().await.map_err(|e| Outcome::NotNow(e.to_string()))?;
+        tries.push(Box::pin(places.engine.dial(&places.task, pod)));
+        let next = tokio::time::sleep(places.pace);
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                () = &mut next => break,
+                (tried, number, _) = select_all(tries.iter_mut()) => {
+                    drop(tries.remove(number));
+                    match tried {
+                        Ok(wire) => return Ok(wire),
+                        Err(e) => failed = Some(Failure::from(e).to_string()),
+                    }
+                }
+            }
+            if tries.is_empty() {
+                return Err(Outcome::NotNow(failed.unwrap_or_default()));
+            }
+        }
+        if begun.elapsed() > DEADLINE {
+            let why = failed.unwrap_or_else(|| format!("no connection within {} s", DEADLINE.as_secs()));
+            return Err(Outcome::NotNow(why));
+        }
     }
 }
 

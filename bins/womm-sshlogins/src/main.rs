@@ -45,9 +45,9 @@ struct Options {
     /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
     #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
     window: u64,
-    /// How often an idle connection to a pod is written to, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    keepalive: Duration,
+    /// How often an idle connection to a pod is written to, seconds (default 1, more for more than 200 pods)
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    keepalive: Option<Duration>,
     /// A connection on which nothing comes for so long is given up for another one, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     keepalive_deadline: Duration,
@@ -87,7 +87,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     let task = task_of(&record)?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Engine::for_task(task).await?;
-    let places = Arc::new(Places::new(task, engine, own_id()?, options.stream(), options.retries));
+    let places = Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries));
     let listener = files::listen(task)?;
     files::write_sshloginfile(&options.file, task)?;
     tokio::spawn(jobs::take(listener, places.clone()));
@@ -179,9 +179,10 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 impl Options {
-    fn stream(&self) -> Config {
+    fn stream(&self, pods: u32) -> Config {
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);
-        Config { window, interval: self.keepalive, deadline: self.keepalive_deadline }.bounded()
+        let interval = self.keepalive.unwrap_or_else(|| places::pace(pods));
+        Config { window, interval, deadline: self.keepalive_deadline }.bounded()
     }
 
     #[cfg(test)]

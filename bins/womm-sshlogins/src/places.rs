@@ -47,6 +47,8 @@ pub struct Places {
     pub id: String,
     /// How streams to pods are made.
     pub stream: Config,
+    /// How often a pod that can't be reached is tried again.
+    pub pace: Duration,
     /// How often a lost job is run again.
     pub retries: u32,
     leaving: watch::Sender<bool>,
@@ -74,6 +76,11 @@ struct Standing {
     dialler: tokio::task::AbortHandle,
 }
 
+/// A second; more for many pods, which go by one API server.
+pub fn pace(pods: u32) -> Duration {
+    Duration::from_secs(1).mul_f64((f64::from(pods) / 200.0).max(1.0))
+}
+
 /// How many pods' ends are remembered for jobs that are about to ask.
 const REMEMBERED: usize = 4096;
 
@@ -86,6 +93,7 @@ impl Places {
             dials: Semaphore::new(MOST_DIALS),
             id,
             stream,
+            pace: pace(task.pods),
             retries,
             leaving: watch::Sender::new(false),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),

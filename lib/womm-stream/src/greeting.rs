@@ -204,6 +204,11 @@ impl Workstation {
         Ok((session, attached))
     }
 
+    /// For how long nothing has come from the agent.
+    pub fn silent_for(&self) -> Duration {
+        self.known.as_ref().map_or(Duration::ZERO, |known| known.keeper.silent_for())
+    }
+
     /// Why the stream is over, if it is.
     pub fn over(&self) -> Option<String> {
         self.known.as_ref().and_then(|known| known.keeper.over())

@@ -52,6 +52,8 @@ struct State {
     /// Whether a wire is there, and since when it is so.
     connected: bool,
     since: Instant,
+    /// When bytes came last, or a wire.
+    heard: Instant,
     /// Why the stream is over for good, if it is.
     over: Option<String>,
     /// Wakes the present wire's writer.
@@ -91,6 +93,7 @@ pub fn stream(config: Config) -> (Keeper, Link) {
         wire: 0,
         connected: false,
         since: Instant::now(),
+        heard: Instant::now(),
         over: None,
         writer: Arc::new(Notify::new()),
         link_reader: None,
@@ -138,7 +141,7 @@ impl Keeper {
             return Err(why);
         }
         state.incoming.resume();
-        (state.connected, state.since) = (true, Instant::now());
+        (state.connected, state.since, state.heard) = (true, Instant::now(), Instant::now());
         state.writer = Arc::new(Notify::new());
         Ok(Attached { shared: self.shared.clone(), number: state.wire, wire, config: state.config })
     }
@@ -151,6 +154,11 @@ impl Keeper {
     /// Why the stream is over, if it is.
     pub fn over(&self) -> Option<String> {
         lock(&self.shared).over.clone()
+    }
+
+    /// For how long nothing has come from the other end.
+    pub fn silent_for(&self) -> Duration {
+        lock(&self.shared).heard.elapsed()
     }
 
     /// For how long there has been no wire; `None` if there is one.
@@ -285,6 +293,7 @@ async fn read<R: AsyncRead + Unpin>(shared: &Shared, number: u64, config: Config
         if state.wire != number {
             return replaced();
         }
+        state.heard = Instant::now();
         match take_frames(&mut state, &buffer[..filled], &mut used) {
             Ok(false) => {}
             Ok(true) => {
