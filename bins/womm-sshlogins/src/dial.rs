@@ -35,7 +35,7 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
     let mut leaving = places.leaving();
     loop {
         let greeted = tokio::select! {
-            greeted = greet(&places, &pod, &mut stream) => greeted,
+            greeted = reach(&places, &pod, &stream) => greeted,
             () = left(&mut leaving) => return,
         };
         match greeted {
@@ -53,7 +53,7 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                     tokio::pin!(running);
                     tokio::select! {
                         broke = &mut running => break broke,
-                        again = second(&places, &pod, &mut stream) => attached = again,
+                        again = second(&places, &pod, &stream) => attached = again,
                         () = left(&mut leaving) => {
                             stream.finish("the run is over");
                             running.await;
@@ -97,7 +97,7 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
 
 /// A second wire for a stream whose first one has fallen silent. Most such wires are dead, though TCP would find out
 /// only after minutes; one that speaks again keeps its place.
-async fn second(places: &Places, pod: &Pod, stream: &mut Workstation) -> Attached<Box<dyn Wire>> {
+async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Attached<Box<dyn Wire>> {
     let suspicious = places.stream.interval * SUSPICIOUS;
     loop {
         let silent = stream.silent_for();
@@ -105,15 +105,9 @@ async fn second(places: &Places, pod: &Pod, stream: &mut Workstation) -> Attache
             tokio::time::sleep(suspicious - silent).await;
             continue;
         }
-        let greeted = match wire(places, pod).await {
-            Ok(_) if stream.silent_for() < suspicious => continue,
-            // The greeting lets go of the first wire.
-            Ok(wire) => greet_over(wire, stream).await,
-            Err(e) => Err(e),
-        };
-        match greeted {
+        match reach(places, pod, stream).await {
             Ok((_, attached)) => return attached,
-            // It is all found out again once the first wire is given up.
+            // It is found out again once the first wire is given up.
             Err(_) => tokio::time::sleep(places.pace).await,
         }
     }
@@ -137,43 +131,24 @@ enum Outcome {
     Never(String),
 }
 
-async fn greet(
-    places: &Places,
-    pod: &Pod,
-    stream: &mut Workstation,
-) -> Result<(Option<Session>, Attached<Box<dyn Wire>>), Outcome> {
-    greet_over(wire(places, pod).await?, stream).await
-}
+type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
 
-async fn greet_over(
-    wire: Box<dyn Wire>,
-    stream: &mut Workstation,
-) -> Result<(Option<Session>, Attached<Box<dyn Wire>>), Outcome> {
-    let not_now = |e: &dyn std::fmt::Display| Outcome::NotNow(e.to_string());
-    match tokio::time::timeout(DEADLINE, stream.greet(wire)).await {
-        Ok(Ok(greeted)) => Ok(greeted),
-        Ok(Err(e @ GreetingError::Version { .. })) => Err(Outcome::Never(e.to_string())),
-        Ok(Err(e @ GreetingError::Unknown)) => Err(Outcome::Anew(e.to_string())),
-        Ok(Err(GreetingError::TooLate(why))) => Err(Outcome::Anew(why)),
-        // Foreign: also what an engine says on the wire about a container that ends at this moment.
-        Ok(Err(e @ (GreetingError::Foreign(_) | GreetingError::Wire(_) | GreetingError::Owned))) => Err(not_now(&e)),
-        Err(_) => Err(Outcome::NotNow(format!("no greeting from the agent within {} s", DEADLINE.as_secs()))),
-    }
-}
-
-/// A wire to a pod. One that is not there soon may wait for a packet that was lost, and longer with each, so another is
-/// tried beside it: a network that is back is noticed at the next try.
-async fn wire(places: &Places, pod: &Pod) -> Result<Box<dyn Wire>, Outcome> {
+/// A wire to a pod, greeted over. One that is not there soon may wait for a packet that was lost, and longer with each, so
+/// another is tried beside it: a network that is back is noticed at the next try. Not the first time, as a pod that has
+/// just started may be slow.
+async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
     let mut tries = Vec::new();
     let mut failed = None;
     let begun = Instant::now();
-    loop {
-        if tries.len() == MOST_TRIES {
-            drop(tries.remove(0)); // the oldest waits for what will not come
-        }
+    while begun.elapsed() < DEADLINE {
         // Not kept for longer than the pace: dials that hang must not keep those of other pods waiting.
         let _permit = places.dials.acquire().await.map_err(|e| Outcome::NotNow(e.to_string()))?;
-        tries.push(Box::pin(places.engine.dial(&places.task, pod)));
+        if tries.is_empty() || stream.is_known() {
+            if tries.len() == MOST_TRIES {
+                drop(tries.remove(0)); // the oldest waits for what will not come
+            }
+            tries.push(Box::pin(try_once(places, pod, stream)));
+        }
         let next = tokio::time::sleep(places.pace);
         tokio::pin!(next);
         loop {
@@ -182,8 +157,8 @@ async fn wire(places: &Places, pod: &Pod) -> Result<Box<dyn Wire>, Outcome> {
                 (tried, number, _) = select_all(tries.iter_mut()) => {
                     drop(tries.remove(number));
                     match tried {
-                        Ok(wire) => return Ok(wire),
-                        Err(e) => failed = Some(Failure::from(e).to_string()),
+                        Err(Outcome::NotNow(why)) => failed = Some(why),
+                        other => return other,
                     }
                 }
             }
@@ -191,11 +166,25 @@ async fn wire(places: &Places, pod: &Pod) -> Result<Box<dyn Wire>, Outcome> {
                 return Err(Outcome::NotNow(failed.unwrap_or_default()));
             }
         }
-        if begun.elapsed() > DEADLINE {
-            let why = failed.unwrap_or_else(|| format!("no connection within {} s", DEADLINE.as_secs()));
-            return Err(Outcome::NotNow(why));
-        }
     }
+    let why = failed.unwrap_or_else(|| format!("no greeting from the agent within {} s", DEADLINE.as_secs()));
+    Err(Outcome::NotNow(why))
+}
+
+async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
+    let dialled = places.engine.dial(&places.task, pod).await;
+    let wire = dialled.map_err(|e| Outcome::NotNow(Failure::from(e).to_string()))?;
+    stream.greet(wire).await.map_err(|e| match e {
+        GreetingError::Version { .. } => Outcome::Never(e.to_string()),
+        GreetingError::Unknown => Outcome::Anew(e.to_string()),
+        GreetingError::TooLate(why) if stream.over().is_some() => Outcome::Anew(why),
+        // Foreign: also what an engine says on the wire about a container that ends at this moment.
+        GreetingError::Foreign(_)
+        | GreetingError::Wire(_)
+        | GreetingError::Owned
+        | GreetingError::Stale
+        | GreetingError::TooLate(_) => Outcome::NotNow(e.to_string()),
+    })
 }
 
 /// Between half and the whole of a pause, so that the pods of a node that came back are not all dialled at once.

@@ -7,6 +7,7 @@
 use crate::resumable::{Attached, Config, Keeper, Settled, stream};
 use crate::session::{self, Incoming, Session};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -37,6 +38,9 @@ pub enum GreetingError {
     /// The agent has another owner.
     #[error("the pod takes jobs of another womm-sshlogins; it is free {} s after that one was last heard of", OWNER_IS_GONE.as_secs())]
     Owned,
+    /// A later greeting has reached the agent before this one.
+    #[error("a later connection reached the agent before this one")]
+    Stale,
     /// The agent does not know the stream: it is not the one that the stream was made with.
     #[error("its agent was started anew")]
     Unknown,
@@ -105,6 +109,9 @@ struct Claim {
     task: String,
     stream: String,
     instance: Option<String>,
+    /// How many greetings of this stream there were before. They may arrive in any order, some long after they were given
+    /// up.
+    number: u64,
     received: u64,
     config: Config,
 }
@@ -116,6 +123,7 @@ impl Claim {
             self.task.clone(),
             self.stream.clone(),
             self.instance.clone().unwrap_or_else(|| NONE_YET.into()),
+            self.number.to_string(),
             self.received.to_string(),
             window.to_string(),
             interval.as_millis().to_string(),
@@ -124,7 +132,7 @@ impl Claim {
     }
 
     fn of(line: &Line) -> Option<Self> {
-        let [task, stream, instance, received, window, interval, deadline, ..] = line.words.as_slice() else {
+        let [task, stream, instance, number, received, window, interval, deadline, ..] = line.words.as_slice() else {
             return None;
         };
         let millis = |word: &str| word.parse().ok().map(Duration::from_millis);
@@ -132,6 +140,7 @@ impl Claim {
             task: task.clone(),
             stream: stream.clone(),
             instance: (instance != NONE_YET).then(|| instance.clone()),
+            number: number.parse().ok()?,
             received: received.parse().ok()?,
             config: Config { window: window.parse().ok()?, interval: millis(interval)?, deadline: millis(deadline)? },
         })
@@ -144,10 +153,11 @@ pub struct Workstation {
     task: String,
     stream: String,
     config: Config,
-    known: Option<Known>,
+    greetings: AtomicU64,
+    known: Mutex<Option<Known>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Known {
     keeper: Keeper,
     instance: String,
@@ -156,23 +166,40 @@ struct Known {
 impl Workstation {
     /// A stream that no agent knows yet. `id` is one that no other stream ever has.
     pub fn new(task: impl Into<String>, id: impl Into<String>, config: Config) -> Self {
-        Self { task: task.into(), stream: id.into(), config: config.bounded(), known: None }
+        Self {
+            task: task.into(),
+            stream: id.into(),
+            config: config.bounded(),
+            greetings: AtomicU64::new(0),
+            known: Mutex::default(),
+        }
     }
 
-    /// Greets the agent at the end of a new wire: the session, if it is the first time, and the wire, to be run.
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an agent knows it.
+    pub fn is_known(&self) -> bool {
+        self.known().is_some()
+    }
+
+    /// Greets the agent at the end of a new wire: the session, if it is the first time, and the wire, to be run. Once an
+    /// agent knows the stream, several wires may be tried at once.
     ///
     /// # Errors
     /// If the wire breaks, or the agent does not take the stream. No deadline: the caller's.
-    pub async fn greet<W>(&mut self, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    pub async fn greet<W>(&self, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
     where
         W: AsyncRead + AsyncWrite + Unpin,
     {
-        let settled = self.known.as_ref().map(|known| known.keeper.let_go());
+        let known = self.known().clone().map(|known| (known.keeper.let_go(), known));
         let claim = Claim {
             task: self.task.clone(),
             stream: self.stream.clone(),
-            instance: self.known.as_ref().map(|known| known.instance.clone()),
-            received: settled.map_or(0, |settled| settled.received),
+            instance: known.as_ref().map(|(_, known)| known.instance.clone()),
+            number: self.greetings.fetch_add(1, Ordering::Relaxed),
+            received: known.as_ref().map_or(0, |(settled, _)| settled.received),
             config: self.config,
         };
         claim.line().write(&mut wire).await?;
@@ -187,16 +214,21 @@ impl Workstation {
                 (*instance, received.parse().map_err(|_| foreign())?, window.parse().map_err(|_| foreign())?)
             }
             [_, "refused", "owned", ..] => return Err(GreetingError::Owned),
+            [_, "refused", "stale", ..] => return Err(GreetingError::Stale),
             [_, "refused", "unknown", ..] => return Err(GreetingError::Unknown),
             _ => return Err(foreign()),
         };
-        let (session, settled, keeper) = match (&self.known, settled) {
-            (Some(known), Some(settled)) => (None, settled, known.keeper.clone()),
-            _ => {
+        let (session, settled, keeper) = match known {
+            Some((settled, known)) => (None, settled, known.keeper),
+            None => {
+                let mut known = self.known();
+                if known.is_some() {
+                    return Err(GreetingError::TooLate("another connection took its place".into()));
+                }
                 let (keeper, link) = stream(self.config);
                 let settled = keeper.let_go();
                 let (session, _) = session::start(link, session::Side::Workstation);
-                self.known = Some(Known { keeper: keeper.clone(), instance: instance.into() });
+                *known = Some(Known { keeper: keeper.clone(), instance: instance.into() });
                 (Some(session), settled, keeper)
             }
         };
@@ -206,17 +238,17 @@ impl Workstation {
 
     /// For how long nothing has come from the agent.
     pub fn silent_for(&self) -> Duration {
-        self.known.as_ref().map_or(Duration::ZERO, |known| known.keeper.silent_for())
+        self.known().as_ref().map_or(Duration::ZERO, |known| known.keeper.silent_for())
     }
 
     /// Why the stream is over, if it is.
     pub fn over(&self) -> Option<String> {
-        self.known.as_ref().and_then(|known| known.keeper.over())
+        self.known().as_ref().and_then(|known| known.keeper.over())
     }
 
     /// The stream is over, for a reason that its users should hear.
     pub fn finish(&self, why: &str) {
-        if let Some(known) = &self.known {
+        if let Some(known) = &*self.known() {
             known.keeper.finish(why);
         }
     }
@@ -233,6 +265,8 @@ pub struct Agent {
 struct Owner {
     task: String,
     stream: String,
+    /// The greeting that was answered last.
+    number: u64,
     keeper: Keeper,
 }
 
@@ -314,10 +348,14 @@ impl Agent {
 
     fn answer(&self, claim: &Claim, config: Config) -> Answer {
         let mut owner = self.owner();
-        let living = owner.as_ref().filter(|owner| owner.keeper.over().is_none());
+        let living = owner.as_mut().filter(|owner| owner.keeper.over().is_none());
         let of_us = claim.instance.as_ref().is_none_or(|instance| *instance == self.instance);
         if let Some(owner) = living {
             if owner.task == claim.task && owner.stream == claim.stream && of_us {
+                if claim.number < owner.number || !owner.keeper.can_resume(claim.received) {
+                    return Answer::Refused("stale");
+                }
+                owner.number = claim.number;
                 return Answer::Again(owner.keeper.clone(), owner.keeper.let_go());
             }
             if claim.instance.is_some() {
@@ -333,7 +371,12 @@ impl Agent {
         let (keeper, link) = stream(config);
         let settled = keeper.let_go();
         let (session, incoming) = session::start(link, session::Side::Agent);
-        *owner = Some(Owner { task: claim.task.clone(), stream: claim.stream.clone(), keeper: keeper.clone() });
+        *owner = Some(Owner {
+            task: claim.task.clone(),
+            stream: claim.stream.clone(),
+            number: claim.number,
+            keeper: keeper.clone(),
+        });
         Answer::New(keeper, session, incoming, settled)
     }
 }
@@ -349,7 +392,7 @@ mod tests {
 
     /// Greets over a new wire; both sides' outcome.
     async fn meet(
-        near: &mut Workstation,
+        near: &Workstation,
         far: &Agent,
     ) -> (Result<(Option<Session>, Attached<DuplexStream>), GreetingError>, Result<Greeted<DuplexStream>, GreetingError>)
     {
@@ -360,43 +403,83 @@ mod tests {
     #[tokio::test]
     async fn the_first_is_the_owner_and_others_are_refused() {
         let agent = Agent::new("i");
-        let (mut first, mut second) = (workstation("a"), workstation("b"));
-        let (near, far) = meet(&mut first, &agent).await;
+        let (first, second) = (workstation("a"), workstation("b"));
+        let (near, far) = meet(&first, &agent).await;
         let (session, _attached) = near.expect("free");
         assert!(session.is_some());
         let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
         assert!(agent.is_connected());
-        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
         let running = tokio::spawn(attached.run());
-        let (near, far) = meet(&mut first, &agent).await;
+        let (near, far) = meet(&first, &agent).await;
         assert!(matches!((near, far), (Ok((None, _)), Ok(Greeted::Again(_)))), "the owner may come again");
         assert!(matches!(running.await.expect("no panic"), crate::resumable::Broke::Wire(_)));
         // Not connected, but not for long enough either.
-        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
         agent.finish("the test says so");
-        assert!(meet(&mut second, &agent).await.0.expect("free").0.is_some());
+        assert!(meet(&second, &agent).await.0.expect("free").0.is_some());
+    }
+
+    /// A greeting that the workstation has given up, but that still reaches the agent.
+    async fn late(claim: &Claim, far: &Agent) -> String {
+        let (mut a, b) = duplex(4096);
+        claim.line().write(&mut a).await.expect("room");
+        let _ = far.greet(b).await;
+        Line::read(&mut a).await.expect("an answer").words.join(" ")
+    }
+
+    #[tokio::test]
+    async fn a_greeting_that_comes_late_takes_nobodys_place() {
+        let (agent, first) = (Agent::new("i"), workstation("a"));
+        let (near, far) = meet(&first, &agent).await;
+        let (Some(session), attached) = near.expect("free") else { panic!("no session") };
+        let Ok(Greeted::Owner(_session, mut incoming, theirs)) = far else { panic!("no owner") };
+        let claim = |number| Claim {
+            task: "task".into(),
+            stream: "a".into(),
+            instance: Some("i".into()),
+            number,
+            received: 0,
+            config: Config::default(),
+        };
+        let early = claim(1);
+        let _ = meet(&first, &agent).await; // number 1
+        let (near, far) = meet(&first, &agent).await;
+        let (Ok((None, ours)), Ok(Greeted::Again(theirs_again))) = (near, far) else { panic!("it may come again") };
+        drop((attached, theirs));
+        assert_eq!(late(&early, &agent).await, "i refused stale", "there was a later one");
+        let (near, far) = (tokio::spawn(ours.run()), tokio::spawn(theirs_again.run()));
+        // More than the window: some of it was consumed, so acknowledged and forgotten.
+        let mut stream = session.open().await.expect("alive");
+        stream.write_all(b"x").await.expect("alive");
+        let mut served = incoming.recv().await.expect("opened");
+        tokio::spawn(async move { served.write_all(&vec![0; 3 << 20]).await });
+        let mut got = vec![0; 3 << 20];
+        stream.read_exact(&mut got).await.expect("all");
+        assert_eq!(late(&claim(9), &agent).await, "i refused stale", "what it asks for is no more");
+        assert!(!near.is_finished() && !far.is_finished() && agent.is_connected());
     }
 
     #[tokio::test]
     async fn an_agent_that_was_started_anew_knows_no_stream() {
-        let mut near = workstation("a");
-        let first = meet(&mut near, &Agent::new("i")).await;
+        let near = workstation("a");
+        let first = meet(&near, &Agent::new("i")).await;
         assert!(first.0.is_ok());
-        assert!(matches!(meet(&mut near, &Agent::new("j")).await.0, Err(GreetingError::Unknown)));
+        assert!(matches!(meet(&near, &Agent::new("j")).await.0, Err(GreetingError::Unknown)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_owner_that_is_silent_for_long_is_followed_by_another() {
         let agent = Agent::new("i");
-        let (mut first, mut second) = (workstation("a"), workstation("b"));
-        let (near, far) = meet(&mut first, &agent).await;
+        let (first, second) = (workstation("a"), workstation("b"));
+        let (near, far) = meet(&first, &agent).await;
         let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
         drop(near);
         attached.run().await;
-        assert!(matches!(meet(&mut second, &agent).await.0, Err(GreetingError::Owned)));
+        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
         tokio::time::advance(OWNER_IS_GONE).await;
-        assert!(meet(&mut second, &agent).await.0.is_ok());
-        assert!(matches!(meet(&mut first, &agent).await.0, Err(GreetingError::Unknown)));
+        assert!(meet(&second, &agent).await.0.is_ok());
+        assert!(matches!(meet(&first, &agent).await.0, Err(GreetingError::Unknown)));
     }
 
     async fn against(theirs: &str) -> Result<(), GreetingError> {

@@ -110,14 +110,21 @@ pub struct Keeper {
 
 impl Keeper {
     /// Lets go of the present wire, if there is one, for the next: how many bytes have arrived in all is settled by that.
+    /// Several wires may be told so at once; the first that is attached counts.
     pub fn let_go(&self) -> Settled {
         let mut state = lock(&self.shared);
-        state.wire += 1;
         if state.connected {
+            state.wire += 1;
             (state.connected, state.since) = (false, Instant::now());
+            state.writer.notify_one(); // it sees that its wire is the present one no more
         }
-        state.writer.notify_one(); // it sees that its wire is the present one no more
         Settled { wire: state.wire, received: state.incoming.received() }
+    }
+
+    /// Whether an end that has received so many bytes can be sent what follows. One that spoke before a later wire was in
+    /// service can't.
+    pub fn can_resume(&self, received: u64) -> bool {
+        lock(&self.shared).outgoing.can_resume(received)
     }
 
     /// Takes a wire over which `settled` was told; the other end has received `received` bytes in all, and holds `window`

@@ -159,12 +159,17 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Whether an end that has received so many bytes in all can be sent what follows.
+    pub fn can_resume(&self, received: u64) -> bool {
+        (self.start..=self.end()).contains(&received)
+    }
+
     /// A new wire: the other end has received so many bytes in all, send what follows.
     ///
     /// # Errors
     /// If that can't be: it is not the end that this one spoke to before.
     pub fn resume(&mut self, received: u64) -> Result<(), Malformed> {
-        if received < self.start || received > self.end() {
+        if !self.can_resume(received) {
             return Err(Malformed::Ack { got: received, least: self.start, most: self.end() });
         }
         self.sent = received;

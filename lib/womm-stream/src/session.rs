@@ -174,7 +174,12 @@ where
                     Poll::Ready(Some(request)) => asked = Some(request),
                     // Dropped, not closed in order: the pod may be gone and the wire stuck, and then streams would
                     // wait for an answer for ever.
-                    Poll::Ready(None) => return Poll::Ready("closed here".to_owned()),
+                    Poll::Ready(None) => {
+                        return Poll::Ready(match connection.poll_next_inbound(cx) {
+                            Poll::Ready(Some(Err(e))) => words(&e), // it had ended before
+                            _ => "closed here".to_owned(),
+                        });
+                    }
                     Poll::Pending => {}
                 }
             }
