@@ -1,0 +1,256 @@
+//! The stream to a pod beside `kubectl exec`, on a real cluster: throughput, latency under load, memory, recovery after a
+//! cut. One run, each measurement beside its peer's, median of five with the spread; a table on stdout, JSON in the file that
+//! WOMM_BENCH_JSON names. `tests/bench stream` brings up what it needs. Wants a quiet machine.
+
+#![allow(clippy::print_stdout)] // the table is what it is for
+
+use harness::{Engine, LONG, Pod, Project, Running, until};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 5;
+const MIB: u64 = 1 << 20;
+
+/// A run whose pods do nothing, to be used from outside.
+struct Idle {
+    project: Project,
+    run: Running,
+    pods: Vec<Pod>,
+}
+
+impl Idle {
+    fn start(pods: u32, procs: u32) -> Self {
+        let project = Engine::Kube.project();
+        let options = format!("--kube-mem 512Mi --procs-per-pod {procs} -- sleep 3600 {{#}} :::");
+        let mut run = project.parallel(pods).words(&options).arg("1").deadline(Duration::from_secs(3600)).start();
+        let task = run.task();
+        let up = || Some(Engine::Kube.pods(&task)).filter(|up| up.len() == pods as usize);
+        let pods = until(LONG, "all pods", up);
+        let idle = Self { project, run, pods };
+        // The last pod of the list may still be on its way: a job on each host says that all are there.
+        for number in 1..=idle.pods.len() {
+            let host = format!("w{number:03}");
+            until(LONG, "each host", || idle.womm(&host, "true").status().ok()?.success().then_some(()));
+        }
+        idle
+    }
+
+    fn womm(&self, host: &str, script: &str) -> Command {
+        let mut command = Command::new(harness::project::programs().join("womm-ssh"));
+        command.arg(host).arg("--").arg(script).env("WOMM_RUN", &self.project.run_folders()[0]).stdin(Stdio::null());
+        command
+    }
+
+    fn kubectl(&self, script: &str) -> Command {
+        let mut command = Command::new(std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into()));
+        let kubeconfig = std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it");
+        command.args(["--kubeconfig", &kubeconfig, "exec", &self.pods[0].name]).args(["--", "sh", "-c", script]);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn end(mut self) {
+        self.run.signal(harness::Signal::INT);
+        until(LONG, "the end of the run", || self.run.has_ended().then_some(()));
+    }
+}
+
+/// How long programs that run at once take to write so much; panics if one writes less or fails.
+fn seconds(commands: Vec<Command>, bytes: u64) -> f64 {
+    let begun = Instant::now();
+    let children: Vec<Child> =
+        commands.into_iter().map(|mut c| c.stdout(Stdio::piped()).spawn().expect("can be run")).collect();
+    let readers: Vec<_> = children
+        .into_iter()
+        .map(|mut child| {
+            std::thread::spawn(move || {
+                let count = std::io::copy(&mut child.stdout.take().expect("piped"), &mut std::io::sink());
+                assert_eq!(count.expect("read"), bytes);
+                assert!(child.wait().expect("waited for").success());
+            })
+        })
+        .collect();
+    readers.into_iter().for_each(|reader| reader.join().expect("whole output"));
+    begun.elapsed().as_secs_f64()
+}
+
+/// Until the first byte, milliseconds.
+fn first_byte(mut command: Command) -> f64 {
+    let begun = Instant::now();
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("can be run");
+    let mut byte = [0];
+    child.stdout.take().expect("piped").read_exact(&mut byte).expect("a byte");
+    let took = begun.elapsed().as_secs_f64() * 1e3;
+    assert!(child.wait().expect("waited for").success());
+    took
+}
+
+struct Sample(Vec<f64>);
+
+impl Sample {
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
+    }
+
+    fn median(&self) -> f64 {
+        self.0[self.0.len() / 2]
+    }
+
+    fn text(&self, digits: usize) -> String {
+        let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
+        format!("{:.digits$} ({least:.digits$} to {most:.digits$})", self.median())
+    }
+}
+
+/// Rows of the report.
+#[derive(Default)]
+struct Report(Vec<Value>);
+
+impl Report {
+    fn row(&mut self, what: &str, ours: String, beside: String, ratio: String, aim: &str) {
+        eprintln!("{what}: {ours} | {beside} | {ratio} | {aim}");
+        self.0.push(json!({"what": what, "ours": ours, "beside": beside, "ratio": ratio, "aim": aim}));
+    }
+
+    /// More is better.
+    fn rates(&mut self, what: &str, bytes: u64, ours: Vec<f64>, theirs: Vec<f64>) {
+        let rate = |seconds: Vec<f64>| Sample::of(seconds.iter().map(|s| bytes as f64 / MIB as f64 / s).collect());
+        let (ours, theirs) = (rate(ours), rate(theirs));
+        let ratio = format!("{:.2}", ours.median() / theirs.median());
+        let unit = |sample: &Sample| format!("{} MiB/s", sample.text(0));
+        self.row(what, unit(&ours), format!("kubectl exec {}", unit(&theirs)), ratio, "≥ 1");
+    }
+}
+
+fn throughput(report: &mut Report, idle: &Idle) {
+    let script = |mib: u64| format!("head -c {} /dev/zero", mib * MIB);
+    for (what, jobs, mib) in [("stdout of one job", 1, 200), ("stdout of 50 jobs over one pod", 50, 8)] {
+        let bytes = mib * MIB;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            ours.push(seconds((0..jobs).map(|_| idle.womm("w001", &script(mib))).collect(), bytes));
+            theirs.push(seconds((0..jobs).map(|_| idle.kubectl(&script(mib))).collect(), bytes));
+        }
+        report.rates(what, bytes * jobs, ours, theirs);
+    }
+}
+
+fn latency(report: &mut Report, idle: &Idle) {
+    let sample = || Sample::of((0..40).map(|_| first_byte(idle.womm("w001", "echo x"))).collect());
+    let kubectl = Sample::of((0..10).map(|_| first_byte(idle.kubectl("echo x"))).collect());
+    let alone = sample();
+    let mut flood = idle.womm("w001", "cat /dev/zero").stdout(Stdio::null()).spawn().expect("can be run");
+    std::thread::sleep(Duration::from_secs(1));
+    let beside = sample();
+    assert!(flood.try_wait().expect("waited for").is_none(), "the flood goes on");
+    flood.kill().expect("it runs");
+    let _ = flood.wait();
+    let ratio = format!("{:.3}", alone.median() / kubectl.median());
+    let theirs = format!("kubectl exec {} ms", kubectl.text(0));
+    report.row("first byte of a job", format!("{} ms", alone.text(1)), theirs, ratio, "≤ 0.1");
+    let more = format!("{:+.1} ms", beside.median() - alone.median());
+    let alone = format!("without it {} ms", alone.text(1));
+    report.row("the same while a sibling floods", format!("{} ms", beside.text(1)), alone, more, "≤ 5 ms more");
+}
+
+/// Resident memory, KiB.
+fn resident(status: &str) -> f64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("of a process that lives");
+    line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+}
+
+fn logins_memory(idle: &Idle) -> f64 {
+    let marked = harness::process::marked(idle.project.mark());
+    let logins = marked.iter().find(|p| p.command.contains("womm-sshlogins")).expect("it runs");
+    resident(&std::fs::read_to_string(format!("/proc/{}/status", logins.pid)).expect("it runs"))
+}
+
+fn agent_memory(idle: &Idle) -> f64 {
+    resident(&Engine::Kube.inside(&idle.pods[0], "cat /proc/1/status").expect("it runs"))
+}
+
+fn memory(report: &mut Report) {
+    let (few, many, jobs) = (1, 9, 100);
+    let idle = Idle::start(few, 1);
+    let (logins_few, agent_few) = (logins_memory(&idle), agent_memory(&idle));
+    let mut sleepers: Vec<Child> =
+        (0..jobs).map(|_| idle.womm("w001", "sleep 1000").spawn().expect("can be run")).collect();
+    std::thread::sleep(Duration::from_secs(3));
+    let (logins_jobs, agent_jobs) = (logins_memory(&idle), agent_memory(&idle));
+    for sleeper in &mut sleepers {
+        sleeper.kill().expect("it runs");
+        let _ = sleeper.wait();
+    }
+    idle.end();
+    let idle = Idle::start(many, 1);
+    let logins_many = logins_memory(&idle);
+    idle.end();
+    let mut row = |what: &str, kib: f64, how: &str| {
+        report.row(what, format!("{kib:.0} KiB"), how.into(), String::new(), "said");
+    };
+    row("womm-sshlogins, one pod", logins_few, "resident");
+    row("  for each further pod", (logins_many - logins_few) / f64::from(many - few), "9 pods less 1, by 8");
+    row("  for each job", (logins_jobs - logins_few) / f64::from(jobs), "100 jobs that sleep, by 100");
+    row("womm-agent serve, no job of ours", agent_few, "resident");
+    row("  for each job", (agent_jobs - agent_few) / f64::from(jobs), "without its supervisor, a process of its own");
+}
+
+/// How long after a cut is healed the next line of a job arrives, seconds.
+fn recovery(report: &mut Report, idle: &Idle) {
+    for cut in [5, 20] {
+        let mut after = Vec::new();
+        for _ in 0..3 {
+            let script = "while :; do echo x; sleep 0.01; done";
+            let mut child = idle.womm("w001", script).stdout(Stdio::piped()).spawn().expect("can be run");
+            let stdout = BufReader::new(child.stdout.take().expect("piped"));
+            let arrivals = std::thread::spawn(move || {
+                let lines = stdout.lines().map_while(Result::ok);
+                lines.map(|_| Instant::now()).collect::<Vec<_>>()
+            });
+            std::thread::sleep(Duration::from_secs(2));
+            cluster("cut");
+            std::thread::sleep(Duration::from_secs(cut));
+            cluster("heal");
+            let healed = Instant::now();
+            std::thread::sleep(Duration::from_secs(12));
+            child.kill().expect("it runs");
+            let _ = child.wait();
+            let arrivals = arrivals.join().expect("read");
+            let next = arrivals.iter().find(|at| **at > healed).expect("it goes on within 12 s");
+            after.push(next.duration_since(healed).as_secs_f64());
+        }
+        let what = format!("next output after all nodes were cut for {cut} s");
+        let after = format!("{} s", Sample::of(after).text(2));
+        report.row(&what, after, "kubectl exec: its output is lost".into(), String::new(), "≤ 1 s");
+    }
+}
+
+fn cluster(verb: &str) {
+    let program = std::env::var("WOMM_TEST_CLUSTER").expect("tests/bench sets it");
+    for node in ["node1", "node2", "node3"] {
+        let done = Command::new(&program).args([verb, node]).status().expect("can be run");
+        assert!(done.success(), "{verb} {node}");
+    }
+}
+
+fn main() {
+    let mut report = Report::default();
+    let idle = Idle::start(1, 1);
+    throughput(&mut report, &idle);
+    latency(&mut report, &idle);
+    recovery(&mut report, &idle);
+    idle.end();
+    memory(&mut report);
+    let columns = ["what", "ours", "beside", "ratio", "aim"];
+    println!("| {} |\n|---|---|---|---|---|", columns.join(" | "));
+    for row in &report.0 {
+        let cells: Vec<&str> = columns.iter().map(|column| row[*column].as_str().unwrap_or_default()).collect();
+        println!("| {} |", cells.join(" | "));
+    }
+    if let Ok(path) = std::env::var("WOMM_BENCH_JSON") {
+        std::fs::write(path, serde_json::to_string_pretty(&report.0).expect("JSON")).expect("written");
+    }
+}
