@@ -7,48 +7,21 @@ use bollard::models::ImageInspect;
 use bollard::query_parameters::{BuildImageOptionsBuilder, CreateImageOptionsBuilder, TagImageOptionsBuilder};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use serde_json::Value;
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
 use womm_cli::Failure;
 
-/// How long Docker may take to answer at all.
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long a pull, push or build may say nothing.
 pub const SILENCE: Duration = Duration::from_secs(60);
-/// Where Docker is, if DOCKER_HOST does not say.
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
-/// Where Docker is: `DOCKER_HOST`, else the endpoint of `DOCKER_CONTEXT` or of the current context, else the default.
-/// Pods are made where womm-engine's `docker/endpoint.rs` says, which keeps its rule to itself: this is the same one.
-pub fn host() -> String {
-    let named = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
-    named.or_else(|| host_of_context(&crate::login::config_folder()?)).unwrap_or_else(|| DEFAULT_HOST.to_owned())
-}
-
-/// The endpoint of the context that is in use; none for the context "default".
-fn host_of_context(config: &Path) -> Option<String> {
-    let json = |path: &Path| serde_json::from_slice::<Value>(&std::fs::read(path).ok()?).ok();
-    let current = || Some(json(&config.join("config.json"))?["currentContext"].as_str()?.to_owned());
-    let name = std::env::var("DOCKER_CONTEXT").ok().filter(|n| !n.is_empty()).or_else(current)?;
-    if name.is_empty() || name == "default" {
-        return None;
-    }
-    // A context's folder is named by a hash; its name is inside.
-    let metas = std::fs::read_dir(config.join("contexts/meta")).ok()?.flatten();
-    let meta = metas.filter_map(|folder| json(&folder.path().join("meta.json"))).find(|meta| meta["Name"] == *name)?;
-    meta["Endpoints"]["docker"]["Host"].as_str().map(str::to_owned)
-}
-
-/// Reaches Docker and agrees on a version of its API.
+/// Reaches the Docker on which pods would be made.
 ///
 /// # Errors
 /// Outside (3) if it does not answer within 10 s, with the remedy.
 pub async fn connect() -> Result<Docker, Failure> {
-    let docker = Docker::connect_with_host(&host()).map_err(|e| unreachable(&e.to_string()))?;
-    let docker = docker.with_request_modifier(|mut request| {
+    let docker = womm_engine::docker::Docker::connect().await?.into_api();
+    Ok(docker.with_request_modifier(|mut request| {
         // bollard encodes credentials with "+" and "/", where Docker reads the alphabet for URLs and takes anything else
         // for no credentials at all: passwords with ">", "?" or "~" were refused.
         for name in ["x-registry-auth", "x-registry-config"] {
@@ -59,21 +32,7 @@ pub async fn connect() -> Result<Docker, Failure> {
             }
         }
         request
-    });
-    match timeout(CONNECT, docker.negotiate_version()).await {
-        Ok(Ok(docker)) => Ok(docker),
-        Ok(Err(e)) => Err(unreachable(&words(&e))),
-        Err(_) => Err(unreachable(&format!("no answer within {} s", CONNECT.as_secs()))),
-    }
-}
-
-fn unreachable(reason: &str) -> Failure {
-    let help = if reason.contains("ermission denied") {
-        "become a member of the group docker, or name another engine in DOCKER_HOST"
-    } else {
-        "start it (`systemctl start docker`), or name another engine in DOCKER_HOST"
-    };
-    Failure::outside(format!("Docker at {} can't be reached: {reason}", host())).help(help)
+    }))
 }
 
 /// Docker's own words, without bollard's around them, down to the cause.
@@ -184,23 +143,4 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
     let options = TagImageOptionsBuilder::default().repo(&name.repository);
     let options = options.tag(name.tag.as_deref().unwrap_or("latest")).build();
     docker.tag_image(id, Some(options)).await.map_err(|e| failed(format!("name the image \"{name}\""), &e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_context_leads_to_its_engine() {
-        let config = tempfile::tempdir().expect("a folder");
-        let meta = config.path().join("contexts/meta/0a1b");
-        std::fs::create_dir_all(&meta).expect("a folder");
-        assert_eq!(host_of_context(config.path()), None);
-        let write = |path: &Path, text: &str| std::fs::write(path, text).expect("a file");
-        write(&config.path().join("config.json"), r#"{"currentContext":"rootless"}"#);
-        assert_eq!(host_of_context(config.path()), None);
-        let text = r#"{"Name":"rootless","Endpoints":{"docker":{"Host":"unix:///run/user/7/docker.sock"}}}"#;
-        write(&meta.join("meta.json"), text);
-        assert_eq!(host_of_context(config.path()).as_deref(), Some("unix:///run/user/7/docker.sock"));
-    }
 }

@@ -44,7 +44,7 @@ pub async fn find(registry: &str) -> Result<Option<DockerCredentials>, Failure> 
 }
 
 /// The folder of the Docker config; `None` without HOME.
-pub fn config_folder() -> Option<PathBuf> {
+fn config_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")))
 }

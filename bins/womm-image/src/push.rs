@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use womm_cli::Failure;
+use womm_engine::docker::endpoint;
 
 /// `womm-image push`.
 ///
@@ -140,7 +141,7 @@ async fn ask(
         .header("x-registry-auth", URL_SAFE.encode(login))
         .body(Empty::<Bytes>::new())
         .map_err(|e| failed(&e))?;
-    let host = docker::host();
+    let host = endpoint::find().url;
     if let Some(path) = host.strip_prefix("unix://") {
         let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
         send(stream, request).await.map_err(|e| failed(&e))

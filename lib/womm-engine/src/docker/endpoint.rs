@@ -7,7 +7,7 @@ const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// Where Docker answers, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub struct Endpoint {
     /// `unix:///var/run/docker.sock`, `tcp://127.0.0.1:2375`.
     pub url: String,
     /// What named it, if it is not the default: `DOCKER_HOST`, `the Docker context "rootless"`.
@@ -16,7 +16,7 @@ pub(super) struct Endpoint {
 
 /// `DOCKER_HOST`, else the endpoint of `DOCKER_CONTEXT` or of the current context, else the default socket. The order
 /// is that of docker/cli, `cli/command/cli.go`, `resolveContextName`.
-pub(super) fn find() -> Endpoint {
+pub fn find() -> Endpoint {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(url) = var("DOCKER_HOST") {
         return Endpoint { url, named_by: Some("DOCKER_HOST".into()) };

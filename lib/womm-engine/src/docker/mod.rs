@@ -7,7 +7,7 @@
 pub mod agent;
 mod delete;
 mod dial;
-mod endpoint;
+pub mod endpoint;
 mod make;
 mod objects;
 mod trouble;
@@ -59,6 +59,11 @@ impl Docker {
             Err(_) => return Err(trouble::silent(&at, PING_DEADLINE)),
         };
         Ok(Self { api, at })
+    }
+
+    /// The connection itself, for what is no matter of pods: images.
+    pub fn into_api(self) -> bollard::Docker {
+        self.api
     }
 
     /// Makes the containers of a task and starts them; fills in what is missing of the record's image.
