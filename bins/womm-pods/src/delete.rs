@@ -1,7 +1,7 @@
 //! `womm-pods delete`: what `womm parallel` calls at its end.
 
 use crate::folder::{self, Deleting, Told};
-use crate::{runtime, say, task_of};
+use crate::{runtime, say};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const GUARD: Duration = Duration::from_secs(30);
 
 pub fn run() -> Result<ExitCode, Failure> {
     let record = womm_cli::read_record()?;
-    let task = task_of(&record)?;
+    let task = record.task()?;
     runtime()?.block_on(delete(task))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@
 //! is `womm-pods delete`, and it waits for that one if there is reason to.
 
 use crate::folder::{self, Deleting, Told};
-use crate::{cli, runtime, task_of};
+use crate::{cli, runtime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
@@ -129,7 +129,7 @@ pub fn run(args: &cli::Guard) -> Result<ExitCode, Failure> {
     let planned = read(&mut records).ok_or_else(|| {
         Failure::usage("no record on stdin").help("this is started by `womm-pods create --while`, not by hand")
     })?;
-    let folder = PathBuf::from(&task_of(&planned.record)?.run);
+    let folder = PathBuf::from(&planned.record.task()?.run);
     let lock = folder::hold(&folder)?;
     let known = Arc::new(Mutex::new(planned));
     let updated = Arc::clone(&known);
@@ -257,7 +257,7 @@ impl From<Error> for Trouble {
 
 /// Deletes what there is now, unless `delete` is at it, which is waited for.
 async fn look(record: &Record, engine: Option<&Engine>, folder: &Path) -> Result<(), Trouble> {
-    let task = task_of(record)?;
+    let task = record.task().map_err(Failure::from)?;
     let mut right = Deleting::wait(folder, DELETE).await?;
     let engine = match engine {
         Some(engine) => engine.clone(),

@@ -18,7 +18,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 use womm_cli::{Failure, report};
-use womm_wire::record::{Record, Task};
 
 const PROGRAM: &str = "womm-pods";
 
@@ -38,13 +37,6 @@ fn main() -> ExitCode {
 fn runtime() -> Result<Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|e| Failure::outside(format!("start: {e}")))
-}
-
-fn task_of(record: &Record) -> Result<&Task, Failure> {
-    record
-        .task
-        .as_ref()
-        .ok_or_else(|| Failure::usage("the record on stdin has no task").help("`womm-pods create` makes one"))
 }
 
 /// A line for the user, as kubectl would say it.

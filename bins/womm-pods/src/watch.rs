@@ -1,6 +1,6 @@
 //! `womm-pods watch`: keeps a task's pods up and says what becomes of them.
 
-use crate::{folder, runtime, task_of};
+use crate::{folder, runtime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub fn run(args: &cli::Watch) -> Result<ExitCode, Failure> {
     let life = args.life.map(Life::join).transpose()?;
     let record = womm_cli::read_record()?;
-    let _lock = folder::hold(Path::new(&task_of(&record)?.run))?;
+    let _lock = folder::hold(Path::new(&record.task()?.run))?;
     let runtime = runtime()?;
     let result = runtime.block_on(watch(record, life.as_ref()));
     // A write that is stuck because nobody reads ends with the process.
@@ -32,7 +32,7 @@ pub fn run(args: &cli::Watch) -> Result<ExitCode, Failure> {
 }
 
 async fn watch(record: Record, life: Option<&Life>) -> Result<ExitCode, Failure> {
-    let engine = Engine::for_task(task_of(&record)?).await?;
+    let engine = Engine::for_task(record.task()?).await?;
     let (line_tx, line_rx) = mpsc::channel(LINES);
     // Nobody else has a sender yet, and there is room.
     let _ = line_tx.send(Line::Record { record: Box::new(record.clone()) }).await;

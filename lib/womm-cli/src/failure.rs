@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use womm_wire::record::NoTask;
 
 /// The exit codes of all programs but `womm parallel` and `womm-ssh`, which keep parallel's and ssh's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,12 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<NoTask> for Failure {
+    fn from(missing: NoTask) -> Self {
+        Self::usage(missing.to_string()).help(NoTask::HELP)
+    }
+}
 
 fn one_line(text: &str) -> String {
     text.split(['\n', '\r']).map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use womm_cli::Failure;
+use womm_wire::record::NoTask;
 
 /// Why an engine did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,12 @@ pub enum Error {
         /// The deadline.
         after: Duration,
     },
+}
+
+impl From<NoTask> for Error {
+    fn from(missing: NoTask) -> Self {
+        Self::Invalid { message: missing.to_string(), help: NoTask::HELP.into() }
+    }
 }
 
 impl From<Error> for Failure {

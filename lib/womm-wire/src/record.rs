@@ -28,6 +28,26 @@ pub struct Record {
     pub extra: Map<String, Value>,
 }
 
+/// A record without a task section, where one is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the record has no task")]
+pub struct NoTask;
+
+impl NoTask {
+    /// What to do about it.
+    pub const HELP: &'static str = "`womm-pods create` makes one";
+}
+
+impl Record {
+    /// The task section, which every stage after `womm-pods create` needs.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn task(&self) -> Result<&Task, NoTask> {
+        self.task.as_ref().ok_or(NoTask)
+    }
+}
+
 /// Where pods run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

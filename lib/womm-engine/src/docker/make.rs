@@ -2,7 +2,7 @@
 
 use super::agent::{Archive, agent_binary, with_group, with_user};
 use super::objects::{self, Facts};
-use super::{ASK_DEADLINE, Docker, delete, task_of, trouble};
+use super::{ASK_DEADLINE, Docker, delete, trouble};
 use crate::Error;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -120,7 +120,7 @@ impl ImageFacts {
 
 impl Maker {
     pub async fn new(docker: &Docker, record: &Record) -> Result<Self, Error> {
-        let task = task_of(record)?.clone();
+        let task = record.task()?.clone();
         let image = image(docker, record).await?;
         let info = docker.ask("ask Docker what it has", ASK_DEADLINE, docker.api.info()).await?;
         let number = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX);

@@ -121,14 +121,6 @@ impl Docker {
     }
 }
 
-/// The task section, which every engine function needs.
-fn task_of(record: &Record) -> Result<&Task, Error> {
-    record.task.as_ref().ok_or_else(|| Error::Invalid {
-        message: "the record has no task".into(),
-        help: "`womm-pods create` adds it".into(),
-    })
-}
-
 /// Whether somebody has begun to delete the task, or has finished.
 fn is_being_deleted(task: &Task) -> bool {
     let run = Path::new(&task.run);

@@ -3,7 +3,7 @@
 //! Docker's events say it at once; a list every 10 s, and on each new event stream, says what they missed.
 
 use super::make::{AT_ONCE, Maker, Trial};
-use super::{Docker, delete, is_being_deleted, objects, task_of, trouble};
+use super::{Docker, delete, is_being_deleted, objects, trouble};
 use crate::Error;
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ const PATIENCE_LATER: u32 = 10;
 const KEEP_SIGNS: Duration = Duration::from_secs(60);
 
 pub(super) async fn watch(docker: &Docker, record: &Record, lines: mpsc::Sender<Line>) -> Result<(), Error> {
-    let task = task_of(record)?.clone();
+    let task = record.task()?.clone();
     let crew = Crew::new(task.pods as usize, Instant::now());
     let maker = Arc::new(OnceCell::new());
     let mut watcher = Watcher {

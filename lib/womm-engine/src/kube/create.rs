@@ -1,7 +1,7 @@
 //! Makes a task: first the Lease, which owns the rest, then the Deployment.
 
 use super::trouble::{self, Trouble};
-use super::{ASK_DEADLINE, Kube, delete, objects, task_of};
+use super::{ASK_DEADLINE, Kube, delete, objects};
 use crate::{Error, Extras};
 
 use ::kube::api::{Patch, PatchParams, PostParams, ValidationDirective};
@@ -18,7 +18,7 @@ pub(super) const FIELD_MANAGER: &str = "womm";
 
 /// See [`Kube::create`].
 pub(super) async fn create(kube: &Kube, record: &mut Record, extras: &Extras) -> Result<(), Error> {
-    let task = task_of(record)?.clone();
+    let task = record.task()?.clone();
     objects::check(record, &task)?;
     let image = record.image.clone().unwrap_or_default();
     let lease = match make_lease(kube, &task).await {

@@ -210,11 +210,3 @@ impl Kube {
         trouble::explain(&self.at, deed, trouble)
     }
 }
-
-/// The task section, which every engine function needs.
-fn task_of(record: &Record) -> Result<&Task, Error> {
-    record.task.as_ref().ok_or_else(|| Error::Invalid {
-        message: "the record has no task".into(),
-        help: "`womm-pods create` adds it".into(),
-    })
-}

@@ -3,7 +3,7 @@
 
 use super::reasons::{self, Missing, Phase, Size, Verdict, Why};
 use super::trouble::Trouble;
-use super::{Kube, create, task_of};
+use super::{Kube, create};
 use crate::Error;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -51,7 +51,7 @@ const MOST_STUCK: usize = 3;
 
 /// See [`Kube::watch`].
 pub(super) async fn watch(kube: &Kube, record: &Record, lines_tx: mpsc::Sender<Line>) -> Result<(), Error> {
-    let task = task_of(record)?;
+    let task = record.task()?;
     let (beats_tx, beats_rx) = mpsc::channel(4);
     let (need_tx, need_rx) = latest::channel(Need::default());
     let (survey_tx, survey_rx) = latest::channel(Survey::default());
