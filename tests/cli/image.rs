@@ -1,6 +1,6 @@
 //! `womm-image`, as far as it needs no engine: what it reads of `.womm`, what it refuses.
 
-use crate::common::{OUTSIDE, USAGE, explains_itself, refuses_words};
+use crate::common::{OUTSIDE, USAGE, explains_itself};
 use harness::Project;
 use serde_json::json;
 use std::fs;
@@ -22,11 +22,13 @@ fn it_explains_itself() {
 #[test]
 fn wrong_words() {
     let project = Project::without_engine();
-    refuses_words(&project.cmd("womm-image"), "Usage");
-    refuses_words(&project.cmd("womm-image").arg("paint"), "paint");
-    refuses_words(&project.cmd("womm-image").words("show --nonsense"), "--nonsense");
-    refuses_words(&project.cmd("womm-image").words("show --engine podman"), "podman");
-    refuses_words(&project.cmd("womm-image").words("setup --yes --share floppy"), "floppy");
+    let image = |words: &str| project.cmd("womm-image").words(words).run();
+    image("").refuses(USAGE, &["no verb", "show, setup, agent, check, push", "womm-image --help"]);
+    image("paint").refuses(USAGE, &["\"paint\"", "womm-image --help"]);
+    image("show --nonsense").refuses(USAGE, &["unknown option \"--nonsense\"", "womm-image show --help"]);
+    image("show --engine podman").refuses(USAGE, &["--engine <ENGINE> \"podman\"", "kube and docker"]);
+    image("setup --yes --share floppy").refuses(USAGE, &["\"floppy\"", "lazy, eager"]);
+    image("setup --yes --yes").refuses(USAGE, &["--yes was given twice"]);
 }
 
 #[test]

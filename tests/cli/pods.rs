@@ -1,6 +1,6 @@
 //! `womm-pods`, as far as it needs no engine: what it reads, what it refuses.
 
-use crate::common::{OUTSIDE, USAGE, explains_itself, reads_a_record, record, record_with_task, refuses_words};
+use crate::common::{OUTSIDE, USAGE, explains_itself, reads_a_record, record, record_with_task};
 use harness::Project;
 use std::fs;
 
@@ -17,10 +17,15 @@ fn it_explains_itself() {
 #[test]
 fn wrong_words() {
     let project = Project::without_engine();
-    refuses_words(&project.cmd("womm-pods"), "Usage");
-    refuses_words(&project.cmd("womm-pods").arg("paint"), "paint");
-    refuses_words(&project.cmd("womm-pods").words("create --nonsense"), "--nonsense");
-    refuses_words(&project.cmd("womm-pods").words("watch --while soon"), "soon");
+    let pods = |words: &str| project.cmd("womm-pods").words(words).run();
+    pods("").refuses(USAGE, &["no verb", "create, watch, delete", "womm-pods --help"]);
+    pods("paint").refuses(USAGE, &["\"paint\"", "create, watch, delete", "womm-pods --help"]);
+    pods("--nonsense").refuses(USAGE, &["unknown option \"--nonsense\"", "womm-pods --help"]);
+    pods("create --nonsense").refuses(USAGE, &["unknown option \"--nonsense\"", "womm-pods create --help"]);
+    pods("create --kube-podz 3").refuses(USAGE, &["--kube-podz", "--kube-pods?"]);
+    pods("create --run").refuses(USAGE, &["--run <DIR> needs a value", "womm-pods create --help"]);
+    pods("watch --while soon").refuses(USAGE, &["--while <FD> \"soon\"", "womm-pods watch --help"]);
+    pods("delete womm-task-abcdefgh").refuses(USAGE, &["\"womm-task-abcdefgh\"", "womm-pods delete --help"]);
 }
 
 #[test]

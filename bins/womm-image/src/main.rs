@@ -21,8 +21,6 @@ mod setup;
 mod show;
 mod user;
 
-use clap::Parser;
-use clap::error::ErrorKind;
 use cli::{Cli, Verb};
 use std::process::ExitCode;
 use womm_cli::{Failure, report, signalled};
@@ -30,15 +28,7 @@ use womm_cli::{Failure, report, signalled};
 const PROGRAM: &str = "womm-image";
 
 fn main() -> ExitCode {
-    let verb = match Cli::try_parse() {
-        Ok(cli) => cli.verb,
-        // Asked for, or nothing was said: clap's many lines are right.
-        Err(e) if !e.use_stderr() || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => e.exit(),
-        Err(e) => {
-            report(PROGRAM, &in_one_line(&e.to_string()));
-            return ExitCode::from(2);
-        }
-    };
+    let verb = womm_cli::parse::<Cli>().verb;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -47,12 +37,6 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(run(verb))
-}
-
-/// clap's first paragraph, without its usage lines.
-fn in_one_line(text: &str) -> Failure {
-    let first = text.split("\n\n").next().unwrap_or(text);
-    Failure::usage(first.strip_prefix("error: ").unwrap_or(first)).help("see `womm-image help`")
 }
 
 /// Runs a verb, and removes what it left half done, whether it failed or a signal ended it.

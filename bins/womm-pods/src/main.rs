@@ -12,7 +12,6 @@ mod task;
 mod user;
 mod watch;
 
-use clap::Parser;
 use cli::{Cli, Verb};
 use std::io::Write;
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ use womm_cli::{Failure, report};
 const PROGRAM: &str = "womm-pods";
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
+    let result = match womm_cli::parse::<Cli>().verb {
         Verb::Create(args) => create::run(&args),
         Verb::Watch(args) => watch::run(&args),
         Verb::Delete => delete::run(),

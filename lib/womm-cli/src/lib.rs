@@ -1,5 +1,7 @@
 //! Around main: one way for every program of WOMM to read and write records, to fail, and to end with its run.
 
+#[cfg(feature = "clap")]
+mod arguments;
 mod failure;
 mod inherited;
 pub mod life;
@@ -8,6 +10,8 @@ mod record;
 pub mod run;
 mod signals;
 
+#[cfg(feature = "clap")]
+pub use arguments::parse;
 pub use failure::{Code, Failure, report, run_main};
 pub use limits::raise_descriptor_limit;
 pub use record::{read_record, write_line, write_record};
