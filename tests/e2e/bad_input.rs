@@ -53,6 +53,8 @@ fn a_womm_file_that_is_none() {
         (b"{}", "image"),
         (b"{\"hello\": 1}", "image"),
         (b"{\"image\": [\"a\"]}", "image"),
+        (b"{\"image\": \"Not:A:Name\"}", "\"image\": \"Not:A:Name\" is no name of an image"),
+        (b"{\"image\": \"a b\", \"engine\": \"docker\"}", "\"image\": \"a b\""),
         (b"{\"image\": \"a\", \"engine\": \"podman\"}", "podman"),
         (b"{\"image\": \"a\", \"engine\": \"docker\", \"share_kind\": \"nfs\"}", "nfs"),
         (b"{\"image\": \"a\", \"engine\": \"docker\", \"share_kind\": \"lazy\"}", "lazy"),

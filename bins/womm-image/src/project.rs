@@ -1,5 +1,6 @@
 //! `.womm`: found from any subfolder, read with words about what is wrong with it, written without a half-written state.
 
+use crate::reference::Reference;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -176,8 +177,12 @@ fn object(text: &[u8], name: &str) -> Result<Map<String, Value>, Failure> {
             None => {}
         }
     }
-    if object.get("image").and_then(Value::as_str).is_none_or(str::is_empty) {
+    let Some(image) = object.get("image").and_then(Value::as_str).filter(|image| !image.is_empty()) else {
         return Err(foreign(name, "is no file of WOMM: it has no key \"image\""));
+    };
+    // Said here, by key: an engine would say that there is no such image, and a cluster only once pods wait for it.
+    if let Err(bad) = Reference::parse(image) {
+        return Err(foreign(name, &format!("has a bad \"image\": {}", bad.message)));
     }
     Ok(object)
 }
@@ -318,6 +323,11 @@ mod tests {
             ("{}", "/p/.womm is no file of WOMM: it has no key \"image\""),
             (r#"{"image":""}"#, "/p/.womm is no file of WOMM: it has no key \"image\""),
             (r#"{"image":7}"#, "/p/.womm has a key \"image\" that is no text"),
+            (
+                r#"{"image":"Not:A:Name"}"#,
+                "/p/.womm has a bad \"image\": \"Not:A:Name\" is no name of an image: a tag has at most 128 of A-Z a-z 0-9 _ . -, and \
+                 does not begin with . or -",
+            ),
             (r#"{"image":"i","cwd":[]}"#, "/p/.womm has a key \"cwd\" that is no text"),
             (r#"{"image":"i","engine":"podman"}"#, "/p/.womm has engine \"podman\", which is none of kube, docker"),
         ] {
