@@ -41,6 +41,33 @@ fn is_seen_in_the_pods() {
 }
 
 #[test]
+fn in_yaml() {
+    let project = project();
+    let patch = "\
+# who pays
+spec:
+  template:
+    metadata:
+      labels: {team: blue}
+    spec:
+      terminationGracePeriodSeconds: 3
+      containers:
+      - name: job
+        env:
+        - name: PATCHED
+          value: \"yes\"
+";
+    project.write("patch.yaml", patch);
+    let (mut run, task) = open(project.parallel(1).words("--kube-patch patch.yaml"));
+    let pod = object("pods", &task);
+    assert_eq!(pod["metadata"]["labels"]["team"], "blue");
+    assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 3);
+    run.send("echo $PATCHED\n");
+    run.finish().succeeds().writes("first\nyes\n").quiet_task();
+    gone(&task);
+}
+
+#[test]
 fn that_is_bad() {
     let project = project();
     let bad = |content: &str, words: &[&str]| {
@@ -48,8 +75,11 @@ fn that_is_bad() {
         let cmd = project.parallel(1).words("--kube-patch patch.json").words(LITTLE).words("-- echo ran ::: 1");
         refused(&project, cmd, 2, &[&["--kube-patch"], words].concat());
     };
-    bad("", &["JSON"]);
-    bad("no JSON", &["JSON"]);
+    bad("", &["JSON or YAML", "empty"]);
+    bad(r#"{"spec": "#, &["JSON", "line 1"]);
+    bad("spec: [1", &["YAML", "line 1"]);
+    bad("spec:\n  paused: true\n  paused: false\n", &["YAML", "duplicate", "line 3"]);
+    bad("a word", &["object"]);
     bad("[]", &["object"]);
     bad(r#"{"spec": 7}"#, &["spec"]);
     bad(r#"{"spec": {"no-such-field": 1}}"#, &["no-such-field"]);

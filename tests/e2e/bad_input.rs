@@ -122,8 +122,10 @@ fn options_that_mean_nothing_on_this_engine() {
             refused(&project, parallel("--namespace other -- echo ran ::: 1"), USAGE, &["--namespace", "docker"]);
         }
         Engine::Kube => {
-            project.write("patch.json", "no JSON");
-            refused(&project, patched, USAGE, &["--kube-patch", "JSON"]);
+            for (content, word) in [("{no JSON", "JSON"), ("[no YAML", "YAML"), ("neither", "object")] {
+                project.write("patch.json", content);
+                refused(&project, patched.clone(), USAGE, &["--kube-patch", word]);
+            }
             let missing = parallel("--kube-patch /nonexistent.json -- echo ran ::: 1");
             refused(&project, missing, USAGE, &["--kube-patch", "/nonexistent.json"]);
         }

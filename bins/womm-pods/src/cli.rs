@@ -53,7 +53,7 @@ pub struct Create {
     /// GPUs a pod
     #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     pub kube_gpu: String,
-    /// A strategic merge patch for the Deployment, JSON; engine kube only
+    /// A strategic merge patch for the Deployment, JSON or YAML; engine kube only
     #[arg(long, value_name = "FILE")]
     pub kube_patch: Option<PathBuf>,
     /// The command that the task is for, to show to people

@@ -2,6 +2,7 @@
 
 use crate::guard::Guarded;
 use crate::{cli, folder, runtime, say, task};
+use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -152,9 +153,25 @@ fn extras(args: &cli::Create, record: &Record) -> Result<Extras, Failure> {
         return Err(Failure::usage("--kube-patch means nothing to engine docker").help("leave it out"));
     }
     let text = std::fs::read(path).map_err(|e| Failure::usage(format!("read --kube-patch {path:?}: {e}")))?;
-    let patch = serde_json::from_slice(&text);
-    let patch = patch.map_err(|e| Failure::usage(format!("read --kube-patch {path:?} as JSON: {e}")))?;
+    let patch = read_patch(&text).map_err(|e| Failure::usage(format!("read --kube-patch {path:?} {e}")))?;
     Ok(Extras { patch: Some(patch) })
+}
+
+/// A patch as kubectl takes one: JSON or YAML.
+fn read_patch(text: &[u8]) -> Result<Value, String> {
+    if text.trim_ascii_start().starts_with(b"{") {
+        // Nearly all JSON is YAML too, but words about the one are of no help with the other.
+        return serde_json::from_slice(text).map_err(|e| format!("as JSON: {e}"));
+    }
+    let text = std::str::from_utf8(text).map_err(|e| format!("as YAML: {e}"))?;
+    if text.trim().is_empty() {
+        return Err("as JSON or YAML: it is empty".into());
+    }
+    // Without the excerpt of several lines: this goes into one.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|e: serde_saphyr::Error| {
+        format!("as YAML: {}", e.render_with_formatter(&serde_saphyr::UserMessageFormatter))
+    })
 }
 
 fn check_place(place: &Place, record: &Record) -> Result<(), Failure> {
@@ -167,4 +184,40 @@ fn check_place(place: &Place, record: &Record) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{option} means nothing to engine docker")).help("leave it out"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_patch_is_json_or_yaml() {
+        let yaml = "# who pays\nspec:\n  template:\n    metadata:\n      labels: {team: blue}\n    spec:\n      \
+                    tolerations:\n      - {key: gpu, operator: Exists, tolerationSeconds: 30}\n      \
+                    hostNetwork: true\n";
+        let toleration = json!({"key": "gpu", "operator": "Exists", "tolerationSeconds": 30});
+        let expected = json!({"spec": {"template": {"metadata": {"labels": {"team": "blue"}},
+            "spec": {"tolerations": [toleration], "hostNetwork": true}}}});
+        assert_eq!(read_patch(yaml.as_bytes()), Ok(expected.clone()));
+        assert_eq!(read_patch(format!("---\n{expected}\n").as_bytes()), Ok(expected.clone()));
+        assert_eq!(read_patch(format!(" {expected}").as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_no_patch_is_said_in_one_line() {
+        for (text, words) in [
+            ("", "empty"),
+            ("{\"spec\": }", "as JSON: expected value at line 1 column 10"),
+            ("spec: {a", "as YAML: "),
+            ("spec:\n\ttabs: 1\n", "as YAML: "),
+            ("a: 1\n---\nb: 2\n", "as YAML: "),
+            ("a: 1\na: 2\n", "as YAML: "),
+            ("spec: \u{0}", "as YAML: "),
+        ] {
+            let said = read_patch(text.as_bytes()).expect_err(text);
+            assert!(said.contains(words) && said.lines().count() == 1, "{text:?}: {said}");
+        }
+        assert!(read_patch(b"a: \xff").is_err());
+    }
 }
