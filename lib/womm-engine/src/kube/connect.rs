@@ -4,7 +4,7 @@
 
 use super::clock::Clock;
 use super::trouble::{self, Trouble};
-use super::{At, Kube};
+use super::{At, Kube, certificate};
 use crate::Error;
 use std::env;
 use std::io::IsTerminal;
@@ -120,7 +120,8 @@ pub(super) async fn open(files: &Files, context: Option<&str>, namespace: Option
     let namespace = namespace.filter(|n| !n.is_empty()).unwrap_or(&config.default_namespace).to_owned();
     check_namespace(&namespace)?;
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let at = Arc::new(At { server, context, namespace });
+    let certificate_ends = certificate::ends(&config.auth_info);
+    let at = Arc::new(At { server, context, namespace, certificate_ends });
     let client = client(config).await.map_err(|e| trouble::explain(&at, "get credentials", &e))?;
     Ok(Kube { client, at, kubeconfig: files.named.clone(), clock: Arc::new(Clock::default()) })
 }
@@ -319,7 +320,12 @@ mod tests {
         let kube = open(&files(&path), None, None).await.expect("a context is selected");
         assert_eq!(
             *kube.at,
-            At { server: "https://10.9.9.9:6443".into(), context: Some("a".into()), namespace: "mine".into() }
+            At {
+                server: "https://10.9.9.9:6443".into(),
+                context: Some("a".into()),
+                namespace: "mine".into(),
+                certificate_ends: None
+            }
         );
         let kube = open(&files(&path), Some("b"), Some("x")).await.expect("it is there");
         assert_eq!((kube.at.server.as_str(), kube.at.namespace.as_str()), ("http://10.9.9.8/k", "x"));

@@ -7,6 +7,7 @@
 //! Nothing here needs a right outside the task's namespace, nor any but on pods, pods/exec, deployments and leases in
 //! it. Events, nodes and ReplicaSets are read where that is allowed, for better words.
 
+mod certificate;
 mod clock;
 mod connect;
 mod create;
@@ -28,6 +29,7 @@ use ::kube::client::Body;
 use ::kube::core::Status;
 use ::kube::{Api, Client};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -46,6 +48,8 @@ struct At {
     context: Option<String>,
     /// The namespace of all of the task's objects.
     namespace: String,
+    /// Until when the user's client certificate is valid, if it is one that lets us in.
+    certificate_ends: Option<Timestamp>,
 }
 
 impl At {
@@ -65,6 +69,11 @@ impl At {
             Some(context) => format!("kubectl --context {context} -n {}", self.namespace),
             None => format!("kubectl -n {}", self.namespace),
         }
+    }
+
+    /// The day on which the client certificate expired.
+    fn expired(&self) -> Option<String> {
+        self.certificate_ends.filter(|end| *end < Timestamp::now()).map(|end| end.strftime("%F").to_string())
     }
 
     fn correct_kubeconfig(&self) -> String {

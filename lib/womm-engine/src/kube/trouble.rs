@@ -129,10 +129,17 @@ fn names_namespace(status: &Status, namespace: &str) -> bool {
 
 /// The credentials are refused, or can't be had.
 pub(super) fn unauthorized(at: &At, reason: &str) -> Error {
+    let (reason, remedy) = match at.expired() {
+        Some(day) => (
+            format!("the client certificate of the kubeconfig's user expired on {day} ({reason})"),
+            "get a new one from whoever runs the cluster",
+        ),
+        None => (reason.to_owned(), "log in again"),
+    };
     Error::Unauthorized {
         engine: at.cluster(),
-        reason: reason.to_owned(),
-        help: format!("log in again; `{} get pods` must work", at.kubectl()),
+        reason,
+        help: format!("{remedy}; `{} get pods` must work", at.kubectl()),
     }
 }
 
@@ -221,7 +228,12 @@ mod tests {
     use womm_cli::Failure;
 
     fn at() -> At {
-        At { server: "https://10.0.0.1:6443".into(), context: Some("big".into()), namespace: "team".into() }
+        At {
+            server: "https://10.0.0.1:6443".into(),
+            context: Some("big".into()),
+            namespace: "team".into(),
+            certificate_ends: None,
+        }
     }
 
     fn text(code: u16, message: &str) -> String {
@@ -294,6 +306,13 @@ mod tests {
             )
         );
         assert!(said.contains("`kubectl --context big -n team get pods`"), "{said}");
+        let end = |text: &str| At { certificate_ends: text.parse().ok(), ..at() };
+        let expired = Failure::from(unauthorized(&end("2020-01-02T03:04:05Z"), "Unauthorized")).to_string();
+        let words = "does not accept the credentials: the client certificate of the kubeconfig's user expired on \
+                     2020-01-02 (Unauthorized): get a new one";
+        assert!(expired.contains(words), "{expired}");
+        let valid = Failure::from(unauthorized(&end("9998-01-02T03:04:05Z"), "Unauthorized")).to_string();
+        assert!(valid.contains("credentials: Unauthorized: log in again"), "{valid}");
         let late = Failure::from(explain(&at(), "ask for its version", &Trouble::Late(Duration::from_secs(10))));
         assert!(late.to_string().starts_with("the cluster at https://10.0.0.1:6443 can't be reached: no answer to"));
         let status = Status { code: 503, ..Status::default() };
