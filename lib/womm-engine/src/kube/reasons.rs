@@ -226,7 +226,7 @@ fn container(pod: &Pod, status: &ContainerStatus) -> Option<Why> {
         | "ImagePullBackOff"
         | "ImageInspectError"
         | "RegistryUnavailable"
-        | "SignatureValidationFailed" => Some(image(&status.image, &said)),
+        | "SignatureValidationFailed" => Some(image(&status.image, &said, pull_secret(pod))),
         "InvalidImageName" | "ErrImageNeverPull" => {
             Some(Why::new(format!("image \"{}\" can't be pulled: {said}", status.image), Some(REFUSED_IMAGE)))
         }
@@ -276,8 +276,14 @@ fn can_not_start(said: &str) -> String {
     }
 }
 
+/// The secret by which images are pulled; a pod has one at most, unless a patch adds more.
+fn pull_secret(pod: &Pod) -> Option<&str> {
+    let secrets = pod.spec.as_ref()?.image_pull_secrets.as_ref()?;
+    secrets.first().map(|secret| secret.name.as_str()).filter(|name| !name.is_empty())
+}
+
 /// An image that can't be pulled. Source of the reasons: kubernetes, `pkg/kubelet/images/types.go`.
-fn image(name: &str, said: &str) -> Why {
+fn image(name: &str, said: &str, secret: Option<&str>) -> Why {
     let vague = said.is_empty() || (said.starts_with("Back-off pulling") && !said.contains("ErrImagePull:"));
     let name = quoted(said).filter(|_| said.starts_with("Back-off")).unwrap_or(name);
     // containerd repeats the image's name in each layer of its message; the last layer is the registry's.
@@ -292,13 +298,20 @@ fn image(name: &str, said: &str) -> Why {
     let barred = !network && has(&["unauthorized", "denied", "forbidden", "authorization failed"]);
     let unfit = has(&["no match for platform"]);
     let remedy = match () {
-        () if barred => ": name a pull secret of the namespace as \"secret_name\" in .womm, `womm setup` asks for it",
+        () if barred => match secret {
+            Some(secret) => format!(
+                ": is there a pull secret \"{secret}\" in the namespace, and does its login for that registry work?"
+            ),
+            None => ": it wants a login: name a pull secret of the namespace as \"secret_name\" in .womm, or by \
+                     `womm setup --secret NAME`"
+                .into(),
+        },
         () if absent && name.contains("womm-agent:") => {
-            ": `womm-image agent --push` makes it, for images that `womm setup` did not"
+            ": `womm-image agent --push` makes it, for images that `womm setup` did not".into()
         }
-        () if absent => ": is its name right? `womm setup` makes and pushes one",
-        () if unfit => ": it is made for another architecture than the nodes'",
-        () => "",
+        () if absent => ": is its name right? `womm setup` makes and pushes one".into(),
+        () if unfit => ": it is made for another architecture than the nodes'".into(),
+        () => String::new(),
     };
     let words = match (vague, tail) {
         (true, _) | (_, "") => format!("image \"{name}\" can't be pulled"),
@@ -636,6 +649,7 @@ pub(super) fn verdict(missing: &Missing) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::LocalObjectReference;
     use serde_json::{Value, json};
 
     fn pod(status: Value) -> Pod {
@@ -744,6 +758,11 @@ mod tests {
             failed to fetch anonymous token: unexpected status: 401 Unauthorized";
         let said = waiting("ErrImagePull", denied);
         assert!(said.words.contains("secret_name") && said.patience == Some(REFUSED_IMAGE), "{said:?}");
+        let mut named = pod(job(json!({"waiting": {"reason": "ErrImagePull", "message": denied}}), json!({})));
+        named.spec.as_mut().expect("a spec").image_pull_secrets =
+            Some(vec![LocalObjectReference { name: "my-registry".into() }]);
+        let said = why(&named);
+        assert!(said.words.contains("pull secret \"my-registry\"") && !said.words.contains("setup"), "{said:?}");
         let down = "failed to pull and unpack image \"r/i:1\": failed to resolve reference \"r/i:1\": failed to do request: \
             Head \"https://r/v2/i/manifests/1\": dial tcp: lookup r: no such host";
         let said = waiting("ErrImagePull", down);
