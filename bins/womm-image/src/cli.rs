@@ -81,8 +81,8 @@ pub struct Setup {
     /// Where pods run: kube, or docker for this machine's Docker [default: what .womm says, else kube]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     pub engine: Option<EngineKind>,
-    /// How the folder appears in pods: bind (docker only), lazy, eager, eager-back (kube only), none [default: bind on
-    /// docker, none on kube]
+    /// How the folder appears in pods: bind (docker only) or none [default: bind on docker, none on kube]. Not in this
+    /// version: lazy, eager, eager-back
     #[arg(long, value_name = "KIND", value_parser = share)]
     pub share: Option<ShareKind>,
     /// A variable of the environment for jobs: NAME as it is now, or NAME=VALUE. Can be given often
