@@ -117,9 +117,18 @@ fn refused(at: &At, deed: &str, status: &Status) -> Error {
 
 /// The cluster's words of a refused object without what is before them: the object's own name, which the user never chose.
 pub(super) fn refusal(message: &str) -> String {
-    let rest = message.split_once(" is forbidden: ").map_or(message, |(_, rest)| rest);
+    let rest = match message.split_once(" is forbidden: ") {
+        Some((object, rest)) if is_object(object) => rest,
+        _ => message,
+    };
     // client-go says it so for a webhook: "admission webhook "x" denied the request: why".
     rest.trim().trim_start_matches("error when creating: ").to_owned()
+}
+
+/// `pods "x"`. Other words may be somebody's own: of a webhook, which knows best why it refuses.
+fn is_object(text: &str) -> bool {
+    let name = text.split_once(' ').and_then(|(_, rest)| rest.strip_prefix('"')?.strip_suffix('"'));
+    name.is_some_and(|name| !name.contains(['"', ' ']))
 }
 
 fn names_namespace(status: &Status, namespace: &str) -> bool {
@@ -203,7 +212,7 @@ struct Right<'a> {
 
 impl<'a> Right<'a> {
     fn parse(message: &'a str) -> Option<Self> {
-        let (_, rest) = message.split_once("User \"")?;
+        let (_, rest) = message.split_once("is forbidden: User \"")?;
         let (user, rest) = rest.split_once("\" cannot ")?;
         let (verb, rest) = rest.split_once(" resource \"")?;
         let (resource, rest) = rest.split_once('"')?;
@@ -243,6 +252,9 @@ mod tests {
 
     #[test]
     fn rbac_is_told_by_verb_resource_and_namespace() {
+        let own = "admission webhook \"a.b\" denied the request: User \"x\" cannot: it is forbidden: see the wiki";
+        let said = text(403, own);
+        assert!(said.ends_with(own), "{said}");
         let said = text(
             403,
             "leases.coordination.k8s.io is forbidden: User \"team-member\" cannot create resource \"leases\" in API \
@@ -269,6 +281,9 @@ mod tests {
             "create deployments in namespace \"team\": admission webhook \"no.example.org\" denied the request: not \
              on Fridays"
         );
+        let own = "admission webhook \"a.b\" denied the request: User \"x\" cannot: it is forbidden: see the wiki";
+        let said = text(403, own);
+        assert!(said.ends_with(own), "{said}");
         let said = text(
             403,
             "leases.coordination.k8s.io \"womm-task-x\" is forbidden: exceeded quota: few, requested: count/leases=1",
