@@ -2,6 +2,7 @@
 
 use harness::{Cmd, Engine, Outcome, Project, Running, SOON, tool, until};
 use serde_json::Value;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -45,6 +46,22 @@ pub fn beside(name: &str) -> PathBuf {
     let path = Path::new(&needed("WOMM_TEST_KUBECONFIG")).with_file_name(name);
     assert!(path.is_file(), "{} is not there: tests/cluster makes it", path.display());
     path
+}
+
+/// The folder of all that the cluster is made of: its keys, and what its nodes are configured with.
+#[track_caller]
+pub fn directory() -> PathBuf {
+    Path::new(&needed("WOMM_TEST_KUBECONFIG")).parent().unwrap().to_owned()
+}
+
+/// The workstation, as machines and pods of the cluster reach it: its address there ends in 254.
+#[track_caller]
+pub fn workstation() -> IpAddr {
+    let server = kubectl("config view --minify -o jsonpath={.clusters[0].cluster.server}");
+    let address = server.trim_start_matches("https://").parse::<SocketAddr>();
+    let Ok(SocketAddr::V4(server)) = address else { panic!("{server} is the address of a tests/cluster") };
+    let [a, b, c, _] = server.ip().octets();
+    [a, b, c, 254].into()
 }
 
 /// The admin's kubeconfig, to be changed.

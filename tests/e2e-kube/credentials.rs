@@ -1,7 +1,7 @@
 //! Users who may not, credentials that are refused, clusters that don't answer: said at once, and nothing is made.
 
 use crate::cluster::{NEVER_STARTED, beside, copied, echo, edit, kubectl, project, refused};
-use harness::Project;
+use harness::{Project, tool};
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -46,6 +46,42 @@ fn a_credential_plugin_that_fails() {
     );
     edit(&kubeconfig, "token: bare-token", &exec);
     runs_by(&project, &kubeconfig, &["the credentials", "the session has expired"]);
+}
+
+/// Made by the cluster's own authority, for the admin: it lacks nothing but time.
+#[test]
+fn a_certificate_that_has_expired() {
+    let project = project();
+    let folder = project.home().join("late");
+    std::fs::create_dir(&folder).unwrap();
+    let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let config = format!(
+        "[ca]\ndefault_ca = late\n[late]\ndatabase = {}\nnew_certs_dir = {}\nrand_serial = yes\ndefault_md = sha256\n\
+         policy = any\nx509_extensions = client\n[any]\norganizationName = supplied\ncommonName = supplied\n\
+         [client]\nbasicConstraints = critical,CA:FALSE\nextendedKeyUsage = clientAuth\n\
+         [req]\ndistinguished_name = dn\n[dn]\n",
+        at("index"),
+        folder.display()
+    );
+    std::fs::write(folder.join("index"), "").unwrap();
+    std::fs::write(folder.join("config"), config).unwrap();
+    let openssl = |words: &str, paths: &[&str]| {
+        let config = at("config");
+        tool("openssl", words.split(' ').chain(["-config", &config]).chain(paths.iter().copied()));
+    };
+    let request = "req -new -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /O=system:masters/CN=late";
+    openssl(request, &["-keyout", &at("key"), "-out", &at("request")]);
+    let (ca, key) = (beside("pki/ca.crt"), beside("pki/ca.key"));
+    let signed = ["-cert", ca.to_str().unwrap(), "-keyfile", key.to_str().unwrap(), "-in", &at("request")];
+    let days = "ca -batch -notext -startdate 20200101000000Z -enddate 20200102000000Z";
+    openssl(days, &[&signed[..], &["-out", &at("certificate")]].concat());
+
+    let kubeconfig = project.home().join("kubeconfig");
+    std::fs::copy(beside("bare.conf"), &kubeconfig).unwrap();
+    let user = format!("client-certificate: {}, client-key: {}", at("certificate"), at("key"));
+    edit(&kubeconfig, "token: bare-token", &user);
+    let words = ["does not accept the credentials", "certificate", "expired on 2020-01-02", "get a new one"];
+    runs_by(&project, &kubeconfig, &words);
 }
 
 /// A server in the place of the cluster's.

@@ -63,7 +63,7 @@ spec:
     assert_eq!(pod["metadata"]["labels"]["team"], "blue");
     assert_eq!(pod["spec"]["terminationGracePeriodSeconds"], 3);
     run.send("echo $PATCHED\n");
-    run.finish().succeeds().writes("first\nyes\n").quiet_task();
+    run.finish().succeeds().writes("first\nyes\n").task();
     gone(&task);
 }
 
