@@ -86,11 +86,15 @@ pub fn kubectl(words: &str) -> String {
     kubectl_args(&words.split_whitespace().collect::<Vec<_>>())
 }
 
+/// Which kubectl.
+pub fn kubectl_program() -> String {
+    std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into())
+}
+
 #[track_caller]
 pub fn kubectl_args(args: &[&str]) -> String {
-    let program = std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into());
     let kubeconfig = needed("WOMM_TEST_KUBECONFIG");
-    tool(&program, ["--kubeconfig", &kubeconfig].iter().chain(args))
+    tool(&kubectl_program(), ["--kubeconfig", &kubeconfig].iter().chain(args))
 }
 
 #[track_caller]

@@ -1,6 +1,8 @@
 //! Which cluster: a context that is not the current one, and kubeconfigs that change while jobs run.
 
-use crate::cluster::{NEVER_STARTED, copied, echo, edit, engine, gone, job, kubectl, lives_in, open, project, refused};
+use crate::cluster::{
+    NEVER_STARTED, copied, echo, edit, engine, gone, job, kubectl, kubectl_program, lives_in, open, project, refused,
+};
 use harness::{LONG, Project, Running, tool, until};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +83,7 @@ fn ends(run: Running, task: &str) {
 fn another_is_selected_while_jobs_run() {
     let project = project();
     let (mut run, task, kubeconfig) = begun(&project);
-    tool("kubectl", ["--kubeconfig", kubeconfig.to_str().unwrap(), "config", "use-context", "womm-second"]);
+    tool(&kubectl_program(), ["--kubeconfig", kubeconfig.to_str().unwrap(), "config", "use-context", "womm-second"]);
     goes_on(&mut run, &task);
     ends(run, &task);
 }
@@ -91,7 +93,7 @@ fn another_namespace_is_set_while_jobs_run() {
     let project = project();
     let (mut run, task, kubeconfig) = begun(&project);
     let set = ["config", "set-context", "womm", "--namespace", "second"];
-    tool("kubectl", ["--kubeconfig", kubeconfig.to_str().unwrap()].iter().chain(&set));
+    tool(&kubectl_program(), ["--kubeconfig", kubeconfig.to_str().unwrap()].iter().chain(&set));
     goes_on(&mut run, &task);
     ends(run, &task);
 }
