@@ -63,11 +63,3 @@ pub fn explains_itself(program: &str, exit_codes: &[&str]) {
     version.succeeds().writes(format!("{program} {}\n", womm_wire::names::VERSION));
     version.holds("stderr is empty", version.stderr.is_empty());
 }
-
-/// Asserts that wrong words are refused with status 2 and something about the word.
-#[track_caller]
-pub fn refuses_words(cmd: &Cmd, word: &str) {
-    let out = cmd.clone().run();
-    out.exits(USAGE).holds("stdout is empty", out.stdout.is_empty());
-    out.holds(&format!("it names {word:?}"), out.stderr.contains(word));
-}

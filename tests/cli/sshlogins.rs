@@ -1,6 +1,6 @@
 //! `womm-sshlogins`, as far as it needs no engine.
 
-use crate::common::{OUTSIDE, USAGE, explains_itself, record, record_with_task, refuses_words};
+use crate::common::{OUTSIDE, USAGE, explains_itself, record, record_with_task};
 use harness::Project;
 use std::fs;
 
@@ -12,9 +12,10 @@ fn it_explains_itself() {
 #[test]
 fn wrong_words() {
     let project = Project::without_engine();
-    refuses_words(&project.cmd("womm-sshlogins"), "--file");
-    refuses_words(&project.cmd("womm-sshlogins").words("--file f --nonsense"), "--nonsense");
-    refuses_words(&project.cmd("womm-sshlogins").words("--file f --while soon"), "soon");
+    let logins = |words: &str| project.cmd("womm-sshlogins").words(words).run();
+    logins("").refuses(USAGE, &["--file <FILE> is missing", "womm-sshlogins --help"]);
+    logins("--file f --nonsense").refuses(USAGE, &["unknown option \"--nonsense\"", "womm-sshlogins --help"]);
+    logins("--file f --while soon").refuses(USAGE, &["--while <FD> \"soon\"", "womm-sshlogins --help"]);
 }
 
 /// As `womm-pods watch` begins.

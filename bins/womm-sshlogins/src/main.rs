@@ -22,7 +22,7 @@ use womm_engine::Engine;
 use womm_stream::resumable::Config;
 use womm_wire::pod::Line;
 use womm_wire::quantity;
-use womm_wire::record::{Record, Task};
+use womm_wire::record::Task;
 
 /// When no pod can come: how long jobs that wait get to be told, before the socket goes.
 const FOR_JOBS_TO_END: Duration = Duration::from_millis(300);
@@ -57,7 +57,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = womm_cli::parse::<Options>();
     run_main("womm-sshlogins", || {
         let life = options.life.map(Life::join).transpose()?;
         womm_cli::raise_descriptor_limit();
@@ -84,7 +84,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
             );
         }
     };
-    let task = task_of(&record)?;
+    let task = record.task()?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Engine::for_task(task).await?;
     let places = Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries));
@@ -154,13 +154,6 @@ async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
     let line = lines.next_line().await.map_err(|e| Failure::usage(format!("read pod lines on stdin: {e}")))?;
     line.map(|line| serde_json::from_str(&line).map_err(|e| Failure::usage(format!("read a pod line on stdin: {e}"))))
         .transpose()
-}
-
-fn task_of(record: &Record) -> Result<&Task, Failure> {
-    record
-        .task
-        .as_ref()
-        .ok_or_else(|| Failure::usage("the record on stdin has no task").help("womm-pods create makes one"))
 }
 
 /// One line for the user, whole.
