@@ -91,18 +91,26 @@ fn words(error: &yamux::ConnectionError) -> String {
 const YAMUX_HEADER: usize = 12;
 const YAMUX_DATA: u8 = 0;
 const YAMUX_PING: u8 = 2;
+const YAMUX_GO_AWAY: u8 = 3;
 
 /// Keeps yamux's pings from the other end. yamux 0.14 stops reading while an answer to one waits to be sent: two ends that
 /// both do so, with full buffers in both directions, never go on. The pings serve to let windows grow, which ours don't, and
 /// whether the other end is there is the business of the layer below.
+///
+/// And takes yamux at its word when it tells the other end that it breaks the protocol: it would go on until that one closes.
 struct WithoutPings<W> {
     wire: W,
     /// Bytes of the present frame's body that are still to be written.
     left: usize,
+    /// GoAway was sent.
+    over: bool,
 }
 
 impl<W: AsyncRead + Unpin> AsyncRead for WithoutPings<W> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.over {
+            return Poll::Ready(Err(io::Error::other("the other end breaks the protocol of streams")));
+        }
         Pin::new(&mut self.wire).poll_read(cx, into)
     }
 }
@@ -110,14 +118,14 @@ impl<W: AsyncRead + Unpin> AsyncRead for WithoutPings<W> {
 impl<W: AsyncWrite + Unpin> AsyncWrite for WithoutPings<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         // yamux writes a frame's header by itself; of one that was written in part, the rest counts as body.
-        let (body, is_ping) = match bytes {
+        let (kind, body) = match bytes {
             [_, kind, _, _, _, _, _, _, a, b, c, d] if self.left == 0 => {
                 let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-                (if *kind == YAMUX_DATA { length } else { 0 }, *kind == YAMUX_PING)
+                (Some(*kind), if *kind == YAMUX_DATA { length } else { 0 })
             }
-            _ => (0, false),
+            _ => (None, 0),
         };
-        if is_ping {
+        if kind == Some(YAMUX_PING) {
             return Poll::Ready(Ok(YAMUX_HEADER));
         }
         let begins = self.left == 0;
@@ -126,6 +134,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for WithoutPings<W> {
             self.left = YAMUX_HEADER + body;
         }
         self.left = self.left.saturating_sub(written);
+        self.over |= kind == Some(YAMUX_GO_AWAY);
         Poll::Ready(Ok(written))
     }
 
@@ -146,12 +155,12 @@ where
     let mut config = Config::default();
     config.set_max_num_streams(MOST_STREAMS);
     let mode = if side == Side::Workstation { Mode::Client } else { Mode::Server };
-    let connection = Connection::new(WithoutPings { wire, left: 0 }.compat(), config, mode);
+    let connection = Connection::new(WithoutPings { wire, left: 0, over: false }.compat(), config, mode);
     let (requests_tx, requests_rx) = mpsc::channel(64);
     let (incoming_tx, incoming_rx) = mpsc::unbounded_channel(); // bounded by MOST_STREAMS
     let (ended_tx, ended_rx) = watch::channel(None);
     tokio::spawn(async move {
-        let why = drive(connection, requests_rx, &incoming_tx).await;
+        let why = drive(connection, side, requests_rx, &incoming_tx).await;
         drop(incoming_tx);
         let _ = ended_tx.send(Some(why));
     });
@@ -160,6 +169,7 @@ where
 
 async fn drive<W>(
     mut connection: Connection<Compat<W>>,
+    side: Side,
     mut requests_rx: mpsc::Receiver<oneshot::Sender<Stream>>,
     incoming_tx: &mpsc::UnboundedSender<Stream>,
 ) -> String
@@ -196,6 +206,10 @@ where
                 }
             }
             match connection.poll_next_inbound(cx) {
+                // It would be dropped, but what it may send is kept: no agent of ours does that.
+                Poll::Ready(Some(Ok(_))) if side == Side::Workstation => {
+                    return Poll::Ready("the other end opened a stream, which only this one does".to_owned());
+                }
                 Poll::Ready(Some(Ok(stream))) => {
                     let _ = incoming_tx.send(stream.compat()); // nobody takes streams: dropped, so reset
                 }
@@ -239,8 +253,11 @@ mod tests {
     async fn pings_stay_here_and_nothing_else_does() {
         use yamux::Config;
         let (near, mut far) = tokio::io::duplex(64 << 10);
-        let mut connection =
-            Connection::new(WithoutPings { wire: near, left: 0 }.compat(), Config::default(), Mode::Client);
+        let mut connection = Connection::new(
+            WithoutPings { wire: near, left: 0, over: false }.compat(),
+            Config::default(),
+            Mode::Client,
+        );
         let mut stream = poll_fn(|cx| connection.poll_new_outbound(cx)).await.expect("alive").compat();
         tokio::spawn(async move { poll_fn(|cx| connection.poll_next_inbound(cx)).await.is_some() });
         // Twelve bytes that look like a ping's header are data all the same.
@@ -257,6 +274,21 @@ mod tests {
             far.read_exact(&mut got[start..]).await.expect("alive");
         }
         assert_eq!(got, data);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_breaks_the_protocol_is_left() {
+        for (what, frame) in [
+            ("data for no stream of its own", [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]),
+            ("a stream that the agent opens", [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0]),
+            ("another version", [1; 12]),
+        ] {
+            let (near, mut far) = tokio::io::duplex(1 << 10);
+            let (session, _incoming) = start(near, Side::Workstation);
+            far.write_all(&frame).await.expect("room");
+            let ended = tokio::time::timeout(std::time::Duration::from_secs(5), session.broken()).await;
+            assert!(ended.is_ok(), "{what}: and it stays"); // `far` does not close
+        }
     }
 
     #[tokio::test]
