@@ -51,7 +51,8 @@ fn nano(text: &str) -> Result<u128, NotAQuantity> {
 }
 
 fn factor(suffix: &str) -> Option<u128> {
-    if let Some(exponent) = suffix.strip_prefix(['e', 'E']).filter(|e| !e.is_empty()) {
+    // "Ei" is none, though it begins as one.
+    if let Some(exponent) = suffix.strip_prefix(['e', 'E']).filter(|e| !e.is_empty() && *e != "i") {
         return exponent.parse::<u32>().ok().filter(|e| *e <= 18).map(|e| 10u128.pow(e));
     }
     let power = |c: char| "kMGTPE".find(c).map(|i| i as u32 + 1);
@@ -79,6 +80,7 @@ mod tests {
             ("1.5Gi", 3 << 29),
             ("2e3", 2000),
             ("1E", 1_000_000_000_000_000_000),
+            ("1Ei", 1 << 60),
             ("100m", 1),
             ("+7", 7),
             (".5Ki", 512),
