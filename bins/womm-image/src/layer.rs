@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     fn user(uid: u32, name: &str) -> User {
-        User { name: name.into(), uid, gid: 100, home: "/home/a b".into() }
+        User { name: name.into(), uid, gid: 100, home: "/home/a b".into(), ..User::default() }
     }
 
     fn file(text: &str) -> Content {

@@ -31,7 +31,7 @@ pub async fn current() -> Result<(User, String), Failure> {
     if !home.starts_with('/') {
         return Err(Failure::usage(format!("HOME is \"{home}\", no absolute path")).help("set it to your home folder"));
     }
-    Ok((User { name, uid, gid, home }, group))
+    Ok((User { name, uid, gid, home, ..User::default() }, group))
 }
 
 /// A line of the database, by number: from the file, else from wherever the name service has it.

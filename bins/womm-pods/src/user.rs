@@ -22,6 +22,7 @@ fn user(uid: u32, gid: u32, passwd: &str, user: Option<String>, home: Option<Str
         uid,
         gid,
         home: home.filter(fit).filter(|h| h.starts_with('/')).or_else(|| field(5)).unwrap_or_else(|| "/".into()),
+        ..User::default()
     }
 }
 
@@ -33,7 +34,7 @@ mod tests {
     fn passwd_names_the_user_and_the_environment_stands_in() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000:Ada,,,:/home/ada:/bin/zsh\n";
         let ada = user(1000, 100, passwd, Some("eve".into()), None);
-        assert_eq!(ada, User { name: "ada".into(), uid: 1000, gid: 100, home: "/home/ada".into() });
+        assert_eq!(ada, User { name: "ada".into(), uid: 1000, gid: 100, home: "/home/ada".into(), ..User::default() });
         assert_eq!(user(1000, 100, passwd, None, Some("/data/ada".into())).home, "/data/ada");
         assert_eq!(user(1000, 100, passwd, None, Some("relative".into())).home, "/home/ada");
         let eve = user(7, 8, passwd, Some("eve".into()), Some("/e".into()));

@@ -161,7 +161,7 @@ impl Place {
             procs_per_pod: 1,
             cpu_milli: 50,
             mem_bytes: 32 << 20,
-            user: User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into() },
+            user: User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into(), ..User::default() },
             host: "desk".into(),
             pwd: "/home/ada/p".into(),
             command: "true".into(),
@@ -470,7 +470,8 @@ async fn a_quota_and_pod_security_are_told() {
     run.end(&place).await;
 
     let mut record = place.task("member", 1);
-    record.task.as_mut().expect("set").user = User { name: "root".into(), home: "/root".into(), uid: 0, gid: 0 };
+    record.task.as_mut().expect("set").user =
+        User { name: "root".into(), home: "/root".into(), uid: 0, gid: 0, ..User::default() };
     let mut run = Run::new(record, None).await.expect("made");
     run.fails_with("PodSecurity \"restricted:latest\" of the namespace refuses the pods", 15).await;
     run.end(&place).await;
@@ -478,7 +479,8 @@ async fn a_quota_and_pod_security_are_told() {
 
     let place = Place::new("baseline", json!({"pod-security.kubernetes.io/enforce": "baseline"})).await;
     let mut record = place.task("admin", 1);
-    record.task.as_mut().expect("set").user = User { name: "root".into(), home: "/root".into(), uid: 0, gid: 0 };
+    record.task.as_mut().expect("set").user =
+        User { name: "root".into(), home: "/root".into(), uid: 0, gid: 0, ..User::default() };
     let mut run = Run::new(record, None).await.expect("made");
     run.ready().await;
     run.end(&place).await;

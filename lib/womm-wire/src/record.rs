@@ -191,6 +191,9 @@ pub struct Kube {
     /// The agent's path in its pods: of the image, or copied into them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// The user as the workstation knows them; jobs run as this uid and gid.
@@ -204,6 +207,9 @@ pub struct User {
     pub gid: u32,
     /// Home folder.
     pub home: String,
+    /// What this version does not know.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 fn is_zero(n: &u32) -> bool {
@@ -227,12 +233,16 @@ mod tests {
     #[test]
     fn unknown_fields_survive_in_every_section() {
         let text = r#"{"kind":"womm/record","later":[1],"project":{"image":"i","cwd":"/","a":1},
-            "image":{"reference":"r","b":2},"share":{"kind":"bind"}}"#;
+            "image":{"reference":"r","b":2},"share":{"kind":"bind"},"task":{"id":"","name":"","engine":"kube","created":"",
+            "pods":1,"procs_per_pod":1,"cpu_milli":1,"mem_bytes":1,"user":{"name":"","uid":0,"gid":0,"home":"","c":3},
+            "host":"","pwd":"","command":"","run":"","kube":{"server":"","namespace":"","d":4},"e":5}}"#;
         let record: Record = serde_json::from_str(text).expect("valid");
         let back = serde_json::to_value(&record).expect("plain data");
         assert_eq!(back["later"][0], 1);
         assert_eq!(back["project"]["a"], 1);
         assert_eq!(back["image"]["b"], 2);
         assert_eq!(back["share"]["kind"], "bind");
+        let task = &back["task"];
+        assert_eq!((&task["user"]["c"], &task["kube"]["d"], &task["e"]), (&3.into(), &4.into(), &5.into()));
     }
 }

@@ -131,7 +131,7 @@ mod tests {
     use std::io::Read;
 
     fn ada() -> User {
-        User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into() }
+        User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into(), ..User::default() }
     }
 
     #[test]

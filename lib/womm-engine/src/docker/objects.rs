@@ -258,7 +258,7 @@ mod tests {
             procs_per_pod: 1,
             cpu_milli: 1500,
             mem_bytes: 512 << 20,
-            user: User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into() },
+            user: User { name: "ada".into(), uid: 1000, gid: 1001, home: "/home/ada".into(), ..User::default() },
             host: "desk".into(),
             pwd: "/home/ada/p/sub".into(),
             command: "wc -l {}".into(),

@@ -125,8 +125,7 @@ impl Kube {
             context: self.at.context.clone(),
             server: self.at.server.clone(),
             namespace: self.at.namespace.clone(),
-            lease_uid: None,
-            agent: None,
+            ..Default::default()
         });
     }
 

@@ -430,7 +430,7 @@ mod tests {
             procs_per_pod: 1,
             cpu_milli: 1000,
             mem_bytes: 512 << 20,
-            user: User { name: "ada@home".into(), uid: 1000, gid: 1001, home: "/home/ada".into() },
+            user: User { name: "ada@home".into(), uid: 1000, gid: 1001, home: "/home/ada".into(), ..User::default() },
             host: "desk".into(),
             pwd: "/home/ada/p/sub $(x)".into(),
             command: "wc -l '{}'".into(),
@@ -484,7 +484,7 @@ mod tests {
     #[test]
     fn root_an_unknown_image_a_gpu_and_a_secret() {
         let (mut record, mut task) = sample();
-        task.user = User { name: "root".into(), uid: 0, gid: 0, home: "/root".into() };
+        task.user = User { name: "root".into(), uid: 0, gid: 0, home: "/root".into(), ..User::default() };
         task.gpu = 2;
         task.cpu_milli = 250;
         record.project.secret_name = Some("pull".into());
