@@ -205,7 +205,7 @@ impl Workstation {
         claim.line().write(&mut wire).await?;
         let theirs = Line::read(&mut wire).await?;
         if theirs.protocol != names::PROTOCOL {
-            return Err(GreetingError::Version { theirs: theirs.version });
+            return Err(GreetingError::Version { theirs: shown(theirs.version.as_bytes()) });
         }
         let words: Vec<&str> = theirs.words.iter().map(String::as_str).collect();
         let foreign = || GreetingError::Foreign(shown(theirs.words.join(" ").as_bytes()));
@@ -321,7 +321,7 @@ impl Agent {
         if theirs.protocol != names::PROTOCOL {
             // Ours tells them the version.
             say(&[]).write(&mut wire).await?;
-            return Err(GreetingError::Version { theirs: theirs.version });
+            return Err(GreetingError::Version { theirs: shown(theirs.version.as_bytes()) });
         }
         let claim =
             Claim::of(&theirs).ok_or_else(|| GreetingError::Foreign(shown(theirs.words.join(" ").as_bytes())))?;
@@ -493,6 +493,9 @@ mod tests {
         let protocol = names::PROTOCOL;
         assert!(against(&format!("womm {protocol} 9.9 i stream 0 4096 later words\nrest")).await.is_ok());
         assert!(matches!(against("womm 1 9.9 i\n").await, Err(GreetingError::Version { theirs }) if theirs == "9.9"));
+        // What goes to a terminal can't clear it.
+        let clearing = against("womm 1 \x1b[2J i\n").await.expect_err("another protocol").to_string();
+        assert!(!clearing.contains('\x1b'), "{clearing:?}");
         for foreign in ["SSH-2.0-x\r\n", &"x".repeat(400), &format!("womm {protocol} 9.9 i stream x 1\n"), "womm\n"] {
             assert!(matches!(against(foreign).await, Err(GreetingError::Foreign(_))), "{foreign}");
         }
