@@ -79,7 +79,8 @@ impl Answer {
         let bytes = match self {
             Self::Exited(code) => vec![b'e', *code],
             Self::Signalled(signal) => vec![b's', *signal],
-            Self::Refused(why) => [b"r", why.as_bytes(), b"\n"].concat(),
+            // The first newline is its end.
+            Self::Refused(why) => [b"r", why.replace('\n', " ").as_bytes(), b"\n"].concat(),
         };
         let _ = socket.write_all(&bytes);
     }
@@ -89,7 +90,10 @@ impl Answer {
         match bytes {
             [b'e', code, ..] => Some(Self::Exited(*code)),
             [b's', signal, ..] => Some(Self::Signalled(*signal)),
-            [b'r', text @ .., b'\n'] => Some(Self::Refused(String::from_utf8_lossy(text).into_owned())),
+            [b'r', text @ ..] => {
+                let end = text.iter().position(|byte| *byte == b'\n')?;
+                Some(Self::Refused(String::from_utf8_lossy(&text[..end]).into_owned()))
+            }
             _ => None,
         }
     }
@@ -110,6 +114,12 @@ mod tests {
         let (stdio, got) = receive(&far).expect("whole");
         assert_eq!(got, open);
         assert_eq!(stdio.len(), 3);
+    }
+
+    #[test]
+    fn an_answer_is_the_same_in_pieces() {
+        assert_eq!(Answer::parse(b"rno shell"), None);
+        assert_eq!(Answer::parse(b"rno\nshell\n"), Some(Answer::Refused("no".into())));
     }
 
     #[test]
