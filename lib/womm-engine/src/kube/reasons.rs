@@ -244,7 +244,7 @@ fn container(pod: &Pod, status: &ContainerStatus) -> Option<Why> {
 }
 
 fn crashed(pod: &Pod, status: &ContainerStatus, ended: &ContainerStateTerminated) -> Why {
-    let times = status.restart_count + 1;
+    let times = status.restart_count.saturating_add(1);
     let words = format!("{}, {times} {} by now", ended_words(pod, ended), if times == 1 { "time" } else { "times" });
     let said = ended.message.as_deref().unwrap_or_default();
     if ended.reason.as_deref() == Some("StartError") && is_own_fault(said) {
@@ -325,9 +325,11 @@ fn quoted(text: &str) -> Option<&str> {
     text.split('"').nth(1)
 }
 
-/// The first sentences on one line; some components write stack traces.
+/// The first sentences on one line; some components write stack traces, and what a container said at its end may hold
+/// what a terminal takes for a command.
 fn sentence(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let mut line = words.collect::<Vec<_>>().join(" ");
     if line.chars().count() > 400 {
         line = line.chars().take(400).chain("…".chars()).collect();
     }
@@ -382,9 +384,9 @@ impl Wants {
             ..Self::default()
         };
         for requests in spec.containers.iter().filter_map(|c| c.resources.as_ref()?.requests.as_ref()) {
-            wants.cpu_milli += milli(requests, "cpu");
-            wants.mem_bytes += milli(requests, "memory").div_ceil(1000);
-            wants.gpus += milli(requests, GPU) / 1000;
+            wants.cpu_milli = wants.cpu_milli.saturating_add(milli(requests, "cpu"));
+            wants.mem_bytes = wants.mem_bytes.saturating_add(milli(requests, "memory").div_ceil(1000));
+            wants.gpus = wants.gpus.saturating_add(milli(requests, GPU) / 1000);
         }
         wants
     }
