@@ -57,10 +57,10 @@ pub(super) async fn dial(docker: &Docker, pod: &Pod) -> Result<Box<dyn Wire>, Er
     }
 }
 
-type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Api>> + Send>>;
+pub(super) type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Api>> + Send>>;
 
 /// stdin and stdout of an exec. What comes on stderr is kept, and becomes the error with which the stream ends.
-struct ExecWire {
+pub(super) struct ExecWire {
     output: Output,
     input: Pin<Box<dyn AsyncWrite + Send>>,
     /// Of the last frame, what was not read yet.
@@ -71,7 +71,7 @@ struct ExecWire {
 }
 
 impl ExecWire {
-    fn new(output: Output, input: Pin<Box<dyn AsyncWrite + Send>>) -> Self {
+    pub(super) fn new(output: Output, input: Pin<Box<dyn AsyncWrite + Send>>) -> Self {
         Self { output, input, rest: Bytes::new(), stderr: Vec::new(), begun: false, ended: false }
     }
 

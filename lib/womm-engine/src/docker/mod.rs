@@ -8,6 +8,8 @@ pub mod agent;
 mod delete;
 mod dial;
 pub mod endpoint;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod make;
 mod objects;
 mod trouble;

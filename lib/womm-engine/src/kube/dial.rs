@@ -75,7 +75,7 @@ pub(super) async fn dial(kube: &Kube, task: &Task, pod: &Pod) -> Result<Box<dyn 
 }
 
 /// The two directions of one exec.
-struct Exec<S> {
+pub(super) struct Exec<S> {
     socket: S,
     pod: String,
     /// The server knows [`channel::CLOSE`].
@@ -112,7 +112,7 @@ impl<S> Exec<S>
 where
     S: Stream<Item = Result<Message, WsError>> + Sink<Message, Error = WsError> + Unpin,
 {
-    fn new(socket: S, pod: String, closes: bool) -> Self {
+    pub(super) fn new(socket: S, pod: String, closes: bool) -> Self {
         let mut pings = interval(PING);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();

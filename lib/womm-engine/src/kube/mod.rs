@@ -13,6 +13,8 @@ mod connect;
 mod create;
 mod delete;
 mod dial;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod objects;
 mod reasons;
 mod trouble;
