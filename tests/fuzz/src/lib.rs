@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("agent-spec", programs::agent_spec),
     ("agent-answer", programs::agent_answer),
     ("ssh-options", programs::ssh_options),
+    ("image-name", programs::image_name),
     ("docker-exec", engine::docker_exec),
     ("kube-exec", engine::kube_exec),
     ("kube-socket", engine::kube_socket),

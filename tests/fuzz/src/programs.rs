@@ -14,10 +14,14 @@ use womm_wire::frame::{MOST_OPEN, Open};
 #[path = "../../../bins/womm-ssh/src/options.rs"]
 mod options;
 #[allow(dead_code, missing_docs)]
+#[path = "../../../bins/womm-image/src/reference.rs"]
+mod reference;
+#[allow(dead_code, missing_docs)]
 #[path = "../../../bins/womm-agent/src/spec.rs"]
 mod spec;
 
 use options::Options;
+use reference::Reference;
 use spec::Answer;
 
 /// What a supervisor reads from the agent.
@@ -101,5 +105,24 @@ pub fn ssh_options(bytes: &[u8]) {
         }
         Ok(Options::Help | Options::Version) => {}
         Err(why) => assert!(!why.chars().any(char::is_control), "{why:?}"),
+    }
+}
+
+/// Names of images, and what they may begin with.
+pub fn image_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match at_most(64 * text.len() + 4096, || Reference::parse(text)) {
+        Ok(name) => {
+            let written = name.to_string();
+            assert!(written.starts_with(text), "\"{text}\" became \"{written}\"");
+            assert_eq!(Reference::parse(&written).expect("what we wrote"), name);
+            assert!(!written.contains(|c: char| c.is_whitespace() || c.is_control()));
+            assert!(!name.registry().is_empty());
+        }
+        Err(failure) => assert!(!failure.to_string().is_empty()),
+    }
+    if let Ok(prefix) = reference::prefix(text) {
+        assert!(Reference::parse(&format!("{prefix}womm-image")).is_ok());
+        assert!(reference::prefix(&prefix).is_ok_and(|again| again == prefix));
     }
 }
