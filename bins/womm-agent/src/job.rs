@@ -245,6 +245,9 @@ async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
     agent.released(id);
 }
 
+/// More than any answer, bytes.
+const MOST_ANSWER: usize = 64 << 10;
+
 /// What the supervisor says.
 async fn answer_of(mut control: tokio::net::unix::OwnedReadHalf) -> Option<Answer> {
     let mut bytes = Vec::new();
@@ -254,7 +257,7 @@ async fn answer_of(mut control: tokio::net::unix::OwnedReadHalf) -> Option<Answe
             return Some(answer);
         }
         match control.read(&mut buffer).await {
-            Ok(n) if n > 0 => bytes.extend_from_slice(&buffer[..n]),
+            Ok(n) if n > 0 && bytes.len() < MOST_ANSWER => bytes.extend_from_slice(&buffer[..n]),
             _ => return None,
         }
     }

@@ -219,6 +219,7 @@ impl Workstation {
             _ => return Err(foreign()),
         };
         let (session, settled, keeper) = match known {
+            Some((_, known)) if known.instance != instance => return Err(GreetingError::Unknown),
             Some((settled, known)) => (None, settled, known.keeper),
             None => {
                 let mut known = self.known();
