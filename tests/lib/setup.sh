@@ -39,7 +39,7 @@ until_true() (
 # begin_setup [COMMAND...] makes the folder of notes on what this run started, for the scripts that it
 # calls too. At the end, INT, TERM and HUP included, COMMAND runs and all that was started ends.
 begin_setup() {
-	end_command=$*
+	end_command=$* setup_began=$(date +%s)
 	if [ -z "${WOMM_SETUP_DIR-}" ]; then
 		WOMM_SETUP_DIR=$(mktemp -d "$tests_cache/run.XXXXXX") setup_dir_is_ours=yes
 		export WOMM_SETUP_DIR
@@ -56,6 +56,8 @@ end_setup() {
 	trap - EXIT
 	set +e
 	end_part
+	warm=warm
+	[ ! -e "$WOMM_SETUP_DIR/cold" ] || warm=cold
 	$end_command
 	if [ -n "${setup_dir_is_ours-}" ]; then
 		stop_docker
@@ -91,6 +93,7 @@ need_packages() (
 	command -v apt-get >/dev/null || die "missing, and no apt-get to install with:$missing"
 	need_root "installing$missing"
 	say "installing$missing"
+	touch "$WOMM_SETUP_DIR/cold"
 	update_packages
 	log=$tests_cache/apt-get.log
 	# shellcheck disable=SC2086 # a list
@@ -235,12 +238,14 @@ in_part() {
 	exit
 }
 
-# parts_summary prints the table and, last, the count; false if one failed
+# parts_summary prints the table and, last, the count; false if one failed. "cold": something had to be installed, or the
+# programs or the cluster compiled from nothing.
 parts_summary() {
 	printf '\n%-12s %7s  %s\n' part seconds outcome
 	printf '%s' "$part_results" | while read -r name seconds outcome; do
 		printf '%-12s %7s  %s\n' "$name" "$seconds" "$outcome"
 	done
+	printf '%-12s %7s  %s\n' total "$(($(date +%s) - setup_began))" "$warm, $(nproc) cores"
 	part_failures=$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* failed') || true
 	echo "$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* passed') passed, $part_failures failed"
 	[ "$part_failures" = 0 ]
