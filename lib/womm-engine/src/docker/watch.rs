@@ -23,7 +23,7 @@ use womm_wire::record::{Record, Task};
 
 /// How often containers are listed, events or not.
 const LIST_EVERY: Duration = Duration::from_secs(10);
-/// How long Docker may be away.
+/// How long Docker may be away before it has answered once.
 const AWAY_DEADLINE: Duration = Duration::from_secs(60);
 /// A pod that ends by itself before it is this old has failed rather than ended.
 const QUICK: Duration = Duration::from_secs(5);
@@ -296,10 +296,11 @@ impl Watcher {
         }
     }
 
-    /// Docker does not answer: says so, and ends after a while.
+    /// Docker does not answer: says so. Ends after a while if it never did; else there are jobs, perhaps, which go on when it
+    /// is back, and the user has been told what is waited for.
     async fn away(&mut self, error: Error) -> Result<(), End> {
         let since = *self.away_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= AWAY_DEADLINE {
+        if !self.listed && since.elapsed() >= AWAY_DEADLINE {
             return Err(End::Away(error));
         }
         self.waiting(error.to_string()).await
