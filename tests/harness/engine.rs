@@ -2,6 +2,7 @@
 
 use crate::command::tool;
 use crate::project::Project;
+use crate::proxy::Proxy;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -37,6 +38,18 @@ impl std::fmt::Display for Object {
         write!(f, "{} {}", self.kind, self.name)
     }
 }
+
+/// In a node's machine: $agent becomes the process id of the agent in the pod with this UID. The cgroup of the pod's other
+/// container, which only holds its network, has other processes.
+const OF_POD: &str = "
+    agent=
+    for p in /proc/[0-9]*; do
+        if grep -q 'podUID' \"$p/cgroup\" 2>/dev/null && tr '\\0' ' ' <\"$p/cmdline\" 2>/dev/null | grep -q 'womm-agent serve $'; then
+            agent=${p#/proc/}
+        fi
+    done
+    [ -n \"$agent\" ]
+";
 
 /// A variable that a test cannot do without.
 #[track_caller]
@@ -125,6 +138,145 @@ impl Engine {
                 let namespace = pod.namespace.as_str();
                 let args = ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0"];
                 tool(&kubectl(), kubectl_args(&args));
+            }
+        }
+    }
+
+    /// Removes a pod as a user does: it is told to end, and given the grace that it has.
+    ///
+    /// # Panics
+    /// If the engine refuses.
+    #[track_caller]
+    pub fn remove(self, pod: &Pod) {
+        match self {
+            Self::Docker => _ = tool("docker", ["stop", &pod.name]),
+            Self::Kube => _ = Self::kubectl(&["delete", "pod", &pod.name, "-n", &pod.namespace, "--wait=false"]),
+        }
+    }
+
+    /// SIGKILL to a pod's agent, process 1 of its container.
+    ///
+    /// # Panics
+    /// If it can't be had.
+    #[track_caller]
+    pub fn kill_agent(self, pod: &Pod) {
+        match self {
+            Self::Docker => _ = tool("docker", ["kill", &pod.name]),
+            Self::Kube => {
+                let script = format!("{OF_POD}kill -KILL \"$agent\"").replace("UID", &self.uid(pod));
+                crate::machines::inside(&self.node(pod), &script);
+            }
+        }
+    }
+
+    /// Stops all processes of a pod, which none of them hears of: for everybody else the pod is silent.
+    ///
+    /// # Panics
+    /// If they can't be stopped.
+    #[track_caller]
+    pub fn freeze(self, pod: &Pod) {
+        match self {
+            Self::Docker => _ = tool("docker", ["pause", &pod.name]),
+            Self::Kube => self.freezer(pod, "FROZEN", 1),
+        }
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Panics
+    /// If they can't.
+    #[track_caller]
+    pub fn thaw(self, pod: &Pod) {
+        match self {
+            Self::Docker => _ = tool("docker", ["unpause", &pod.name]),
+            Self::Kube => self.freezer(pod, "THAWED", 0),
+        }
+    }
+
+    #[track_caller]
+    fn freezer(self, pod: &Pod, v1: &str, v2: u8) {
+        let script = "
+            v1=$(sed -n 's/^[0-9]*:freezer://p' \"/proc/$agent/cgroup\")
+            if [ -n \"$v1\" ]; then echo STATE1 >\"/sys/fs/cgroup/freezer$v1/freezer.state\"
+            else echo STATE2 >\"/sys/fs/cgroup$(sed -n 's/^0:://p' \"/proc/$agent/cgroup\")/cgroup.freeze\"
+            fi";
+        let script = format!("{OF_POD}{script}").replace("UID", &self.uid(pod));
+        let script = script.replace("STATE1", v1).replace("STATE2", &v2.to_string());
+        crate::machines::inside(&self.node(pod), &script);
+    }
+
+    /// The node that a pod is on; on docker there is none.
+    ///
+    /// # Panics
+    /// If there is no such pod.
+    #[track_caller]
+    pub fn node(self, pod: &Pod) -> String {
+        self.field(pod, "{.spec.nodeName}")
+    }
+
+    #[track_caller]
+    fn uid(self, pod: &Pod) -> String {
+        self.field(pod, "{.metadata.uid}")
+    }
+
+    #[track_caller]
+    fn field(self, pod: &Pod, path: &str) -> String {
+        assert_eq!(self, Self::Kube, "{path} is a pod's of a cluster");
+        Self::kubectl(&["get", "pod", &pod.name, "-n", &pod.namespace, "-o", &format!("jsonpath={path}")])
+    }
+
+    /// kubectl, as the cluster's admin; its stdout.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[track_caller]
+    pub fn kubectl(args: &[&str]) -> String {
+        tool(&kubectl(), kubectl_args(args))
+    }
+
+    /// Everything that a task has, on its way out or not.
+    ///
+    /// # Panics
+    /// If the engine does not say.
+    #[track_caller]
+    pub fn of_task(self, task: &str) -> Vec<Object> {
+        let label = format!("womm.task={task}");
+        match self {
+            Self::Docker => {
+                let filter = format!("label={label}");
+                let text = tool("docker", ["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
+                let container =
+                    |name: &str| Object { kind: "container".into(), name: name.into(), namespace: String::new() };
+                text.lines().map(container).collect()
+            }
+            Self::Kube => {
+                kube_list(&["deployments,replicasets,pods,leases", "-l", &label]).iter().map(object).collect()
+            }
+        }
+    }
+
+    /// The environment of programs that reach the engine through a proxy only, and the proxy.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[track_caller]
+    pub fn through_proxy(self, folder: &Path) -> (Proxy, (&'static str, String)) {
+        match self {
+            Self::Docker => {
+                let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".into());
+                let server = host.strip_prefix("unix://").expect("the local Docker engine has a path").into();
+                let proxy = Proxy::unix(folder.join("docker.sock"), server);
+                let address = format!("unix://{}", proxy.address());
+                (proxy, ("DOCKER_HOST", address))
+            }
+            Self::Kube => {
+                let text = std::fs::read_to_string(kubeconfig()).expect("WOMM_TEST_KUBECONFIG is readable");
+                let server = text.split_once("server: \"https://").and_then(|(_, rest)| rest.split_once('"'));
+                let server = server.expect("one of tests/cluster, which has a server").0;
+                let proxy = Proxy::tcp(server.parse().expect("an address and a port"));
+                let path = folder.join("proxied.conf");
+                std::fs::write(&path, text.replace(server, &proxy.address())).expect("it is ours");
+                (proxy, ("KUBECONFIG", path.display().to_string()))
             }
         }
     }

@@ -9,21 +9,27 @@
 //! | WOMM_TEST_KUBECONFIG | kube: the cluster                                                        |
 //! | WOMM_TEST_REGISTRY   | kube: a registry to push to and pull from, HOST:PORT                     |
 //! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |
+//! | WOMM_TEST_CLUSTER    | kube: the program tests/cluster, for tests that break its machines       |
 //! | WOMM_TEST_KEEP       | set: a failed test's folder stays                                        |
+//! | WOMM_SOAK            | 1: faults last as long as they are said to, not a shorter time           |
 
 mod after;
 pub mod command;
 pub mod engine;
+pub mod fault;
 pub mod image;
 pub mod joblog;
+pub mod machines;
 pub mod process;
 pub mod project;
+pub mod proxy;
 pub mod terminal;
 pub mod wait;
 
 pub use command::{Cmd, Outcome, Running, tool};
 pub use engine::{Engine, Pod};
 pub use project::Project;
+pub use proxy::Proxy;
 pub use rustix::process::Signal;
 pub use terminal::Terminal;
 pub use wait::{LONG, SOON, until};

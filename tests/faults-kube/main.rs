@@ -1,0 +1,130 @@
+//! Machines of the cluster break in the middle of a run: its nodes, their daemons, its control plane. Each test breaks
+//! something that all others need, so they run alone (`--test-threads 1`); what they broke is put right at their end.
+
+// In a test a panic is the failure; clippy does not know the helpers beside the tests for such.
+#![allow(clippy::unwrap_used)]
+
+use harness::fault::{Shape, Work, full_or};
+use harness::machines::{self, Broken};
+use harness::{Cmd, Engine, LONG, Pod, Project, until};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+fn engine() -> Engine {
+    let engine = Engine::under_test();
+    assert_eq!(engine, Engine::Kube, "these tests want WOMM_TEST_ENGINE=kube");
+    engine
+}
+
+/// Jobs in five pods on three nodes, and the node with the most of them.
+fn at_work(project: Project, length: Duration, options: impl FnOnce(Cmd) -> Cmd) -> (Work, String) {
+    machines::well();
+    let work = Work::start(project, Shape::outlasting(length), options);
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in work.pods() {
+        *count.entry(engine().node(&pod)).or_default() += 1;
+    }
+    assert!(count.len() > 1, "pods are on several nodes: {count:?}");
+    let node = count.into_iter().max_by_key(|(_, pods)| *pods).unwrap().0;
+    (work, node)
+}
+
+fn on(work: &Work, node: &str) -> Vec<Pod> {
+    work.pods().into_iter().filter(|pod| engine().node(pod) == node).collect()
+}
+
+fn jobs_on(work: &Work, node: &str) -> Vec<u32> {
+    let mut jobs: Vec<u32> = on(work, node).iter().flat_map(|pod| work.jobs_in(pod)).collect();
+    jobs.sort_unstable();
+    jobs
+}
+
+/// Something breaks for a while, and no pod with it.
+fn none_is_lost(fault: &str, length: Duration, breaks: impl FnOnce(&str) -> Broken) {
+    let (mut work, node) = at_work(engine().project(), length, |cmd| cmd);
+    let broken = breaks(&node);
+    std::thread::sleep(length);
+    broken.mend();
+    machines::well();
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    assert_eq!(seen.pods.len(), 5, "all pods stayed: {:?}", seen.pods);
+    seen.told(fault);
+}
+
+#[test]
+fn a_kubelet_is_killed_and_started_again() {
+    none_is_lost("a kubelet is killed (SIGKILL), and started after 4 s", Duration::from_secs(4), |node| {
+        machines::kill(node, "kubelet")
+    });
+}
+
+#[test]
+fn containerd_is_killed_and_started_again() {
+    none_is_lost("containerd is killed (SIGKILL), and started after 4 s", Duration::from_secs(4), |node| {
+        machines::kill(node, "containerd")
+    });
+}
+
+#[test]
+fn the_api_server_is_killed_and_started_again() {
+    none_is_lost("the API server is killed (SIGKILL), and started after 8 s", Duration::from_secs(8), |_| {
+        machines::kill("control", "apiserver")
+    });
+}
+
+#[test]
+fn a_node_is_off_the_network_for_a_moment() {
+    none_is_lost("a node is off the network for 5 s", Duration::from_secs(5), machines::cut);
+}
+
+/// Long enough for the cluster to notice, and to mark the node.
+#[test]
+fn a_node_is_off_the_network_for_a_while() {
+    let length = full_or(22, 60);
+    none_is_lost(&format!("a node is off the network for {} s", length.as_secs()), length, |node| {
+        let cut = machines::cut(node);
+        until(LONG, "a node that is not Ready", || machines::nodes().iter().any(|(_, ready)| !ready).then_some(()));
+        cut
+    });
+}
+
+/// The cluster waits for its node a while, as it may come back; then its jobs are lost, and its pods are replaced on
+/// other nodes. The node is not there at the end either.
+#[test]
+fn a_node_is_gone_for_good() {
+    // What WOMM asks of the cluster is 120 s, counted from when the cluster has noticed.
+    let waits = full_or(8, 120);
+    let noticed = Duration::from_secs(30);
+    let project = engine().project();
+    let tolerates = |taint: &str| {
+        json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists", "effect": "NoExecute",
+            "tolerationSeconds": waits.as_secs()})
+    };
+    let tolerations = [tolerates("not-ready"), tolerates("unreachable")];
+    let patch = json!({"spec": {"template": {"spec": {"tolerations": tolerations}}}});
+    let patch = project.write("patch.json", patch.to_string());
+    let (mut work, node) = at_work(project, waits + noticed, |cmd| match waits.as_secs() {
+        120 => cmd,
+        _ => cmd.arg("--kube-patch").arg(patch),
+    });
+    let (victims, jobs) = (on(&work, &node), jobs_on(&work, &node));
+    assert_eq!(jobs.len(), victims.len() * 4, "every slot has a job");
+    let gone = machines::unplug(&node);
+    let since = Instant::now();
+    let names = |stderr: &str| victims.iter().all(|pod| stderr.contains(&pod.name));
+    work.run().until("lines that name the pods", |run| names(&run.stderr()).then_some(()));
+    let took = since.elapsed();
+    assert!(took < waits + noticed, "it was said after {took:?}");
+    until(LONG, "pods in their place on other nodes", || {
+        let pods = work.pods();
+        (pods.len() == 5 && pods.iter().all(|pod| ![node.as_str(), ""].contains(&engine().node(pod).as_str())))
+            .then_some(())
+    });
+    let seen = work.finish();
+    gone.mend();
+    seen.lost_are(&jobs).because(&["node", &node, "lost"]);
+    seen.told(&format!("a node is gone for good (said {} s after the cluster has noticed)", waits.as_secs()));
+}

@@ -1,0 +1,109 @@
+//! A pod that goes away in the middle of its jobs: these are lost, and no others.
+
+use harness::fault::{Shape, Work, full_or};
+use harness::{Engine, Pod, joblog};
+use std::time::Duration;
+
+/// Jobs in five pods, one of which goes away; what that pod is missing for is in the reason.
+fn one_goes(fault: &str, reason: &[&str], how: impl FnOnce(Engine, &Pod)) {
+    let engine = Engine::under_test();
+    let mut work = Work::start(engine.project(), Shape::outlasting(Duration::from_secs(4)), |cmd| cmd);
+    let victim = work.pods().pop().unwrap();
+    let jobs = work.jobs_in(&victim);
+    assert_eq!(jobs.len(), 4, "every slot of {victim:?} has a job");
+    how(engine, &victim);
+    // Those of the others.
+    work.run().until("a line that names the pod", |run| run.stderr().contains(&victim.name).then_some(()));
+    let seen = work.finish();
+    seen.lost_are(&jobs).because(reason);
+    assert!(seen.lost.iter().all(|lost| lost.pod == victim.name), "{:?}", seen.lost);
+    seen.told(fault);
+}
+
+#[test]
+fn removed_by_force() {
+    let reason: &[&str] = if Engine::under_test() == Engine::Kube { &["deleted"] } else { &["removed"] };
+    one_goes("a pod is deleted, without grace", reason, Engine::remove_by_force);
+}
+
+#[test]
+fn removed_with_its_grace() {
+    let reason: &[&str] = if Engine::under_test() == Engine::Kube { &["deleted"] } else { &["removed"] };
+    one_goes("a pod is deleted, with its grace", reason, Engine::remove);
+}
+
+#[test]
+fn its_agent_is_killed() {
+    // Nobody but the kernel, for memory, does such a thing by itself: so it may have been that.
+    let reason: &[&str] = if Engine::under_test() == Engine::Kube { &["killed", "--kube-mem"] } else { &["removed"] };
+    one_goes("the agent in a pod is killed (SIGKILL)", reason, Engine::kill_agent);
+}
+
+/// As the kernel does it when files in memory are the greater part of it: process 1 is the one that has to go.
+#[test]
+fn its_container_is_killed_for_memory() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let job = "echo begun {}; case {} in 2)
+        echo 1000 >/proc/1/oom_score_adj; exec dd if=/dev/zero of=/dev/shm/full bs=64k count=900 2>/dev/null ;; esac
+        sleep 4; echo ended {}";
+    let cmd = project.parallel(2).words("--kube-mem 48Mi -k --joblog").arg(&log).arg("--").arg(job);
+    let out = cmd.words("::: 1 2 3").run();
+    out.writes("begun 1\nended 1\nbegun 2\nbegun 3\nended 3\n").exits(1).task();
+    assert_eq!(joblog::codes(&log), [0, 255, 0]);
+    let said: Vec<&str> = out.stderr.lines().filter(|line| line.contains(" lost on ")).collect();
+    out.holds("the lost job is said, with the memory and the remedy", {
+        said.len() == 1 && said[0].contains("48Mi") && said[0].contains("--kube-mem")
+    });
+    harness::fault::tell(
+        &project,
+        "a pod's container is killed for memory",
+        &out.other_stderr(),
+        "1 job lost: 255; 2 jobs whole, with their own codes",
+    );
+}
+
+/// The kernel kills the job that is too large, and nothing else: an exit code like any other.
+#[test]
+fn a_job_is_killed_for_memory() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let job = "echo begun {}; [ {} != 2 ] || exec perl -e '$x = \"x\" x (300 << 20)'; sleep 4; echo ended {}";
+    let cmd = project.parallel(1).words("--procs-per-pod 3 --kube-mem 96Mi -k --joblog").arg(&log).arg("--").arg(job);
+    let out = cmd.words("::: 1 2 3").run();
+    // On cgroup v2 a kubelet has the whole container killed, and then all three are lost.
+    let codes = joblog::codes(&log);
+    let fate = match codes.as_slice() {
+        [0, 137, 0] => {
+            out.writes("begun 1\nended 1\nbegun 2\nbegun 3\nended 3\n").exits(1);
+            "1 job 137; its pod and 2 jobs whole, with their own codes"
+        }
+        [255, 255, 255] => {
+            out.exits(3).holds("it says how much", out.stderr.contains("96Mi"));
+            "all jobs of the pod lost: 255 (cgroup v2)"
+        }
+        _ => out.fail(&format!("codes {codes:?}")),
+    };
+    out.holds("the remedy is named", out.stderr.contains("--kube-mem")).task();
+    harness::fault::tell(&project, "a job is killed for memory", &out.other_stderr(), fate);
+}
+
+/// For all that can be seen of it from outside it may be dead; but its processes are there.
+#[test]
+fn stands_still_and_goes_on() {
+    let engine = Engine::under_test();
+    let length = full_or(20, 60);
+    let mut work = Work::start(engine.project(), Shape::outlasting(length), |cmd| cmd);
+    let victim = work.pods().pop().unwrap();
+    let jobs = work.jobs_in(&victim);
+    engine.freeze(&victim);
+    work.stand_still(&jobs);
+    std::thread::sleep(length);
+    engine.thaw(&victim);
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    seen.told(&format!("all processes of a pod stand still for {} s, and go on", length.as_secs()));
+}

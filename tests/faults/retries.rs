@@ -1,0 +1,58 @@
+//! `--kube-retries`: a job that was lost runs again in another pod, and nothing of it appears twice.
+
+use harness::fault::{Shape, Work};
+use harness::{Engine, LONG, joblog, until};
+use std::time::Duration;
+
+#[test]
+fn a_lost_job_runs_again_elsewhere() {
+    let engine = Engine::under_test();
+    let shape = Shape { pods: 3, procs: 2, lasts: Duration::from_secs(8), own_codes: false, held: true };
+    let mut work = Work::start(engine.project(), shape, |cmd| cmd.words("--kube-retries 1"));
+    let victim = work.pods().pop().unwrap();
+    engine.remove_by_force(&victim);
+    work.run().until("a line that names the pod", |run| run.stderr().contains(&victim.name).then_some(()));
+    let seen = work.finish();
+    seen.outcome.succeeds();
+    assert_eq!((seen.jobs_lost.len(), seen.whole.len()), (0, 6));
+    assert!(!seen.pods.contains(&victim.name), "they ran to their end elsewhere: {:?}", seen.pods);
+    seen.told("a pod is deleted, without grace, with `--kube-retries 1`");
+}
+
+/// Its own exit code is no loss, whatever it is: it runs once.
+#[test]
+fn a_job_that_fails_runs_once() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let job = "echo ran {}; exit {}";
+    let cmd = project.parallel(2).words("--kube-retries 3 -k --joblog").arg(&log).arg("--").arg(job);
+    let out = cmd.words("::: 0 1 255").run();
+    out.writes("ran 0\nran 1\nran 255\n").exits(2).quiet_task();
+    assert_eq!(joblog::codes(&log), [0, 1, 255]);
+}
+
+/// More often than it may: then it is lost, and only then.
+#[test]
+fn a_job_that_is_lost_again_is_lost() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let cmd = project.parallel(2).words("--kube-retries 1 -n0 --joblog").arg(&log).arg("--");
+    let mut run = cmd.arg("echo piece; touch \"$TMPDIR/begun\"; sleep 1000").words("::: 1").start();
+    let task = run.task();
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let victim =
+            until(LONG, "the job in a pod", || engine.pods_where(&task, "test -e \"$WOMM_TMPDIR/begun\"").pop());
+        engine.remove_by_force(&victim);
+        run.until("a line that names the pod", |run| run.stderr().contains(&victim.name).then_some(()));
+        names.push(victim.name);
+    }
+    let out = run.finish();
+    out.exits(1).task();
+    assert_eq!(joblog::codes(&log), [255]);
+    assert_ne!(names[0], names[1]);
+    // What the last one wrote may be told, once, as for any job that is lost.
+    out.holds("nothing appears twice", ["", "piece\n"].contains(&out.text()));
+}

@@ -1,0 +1,97 @@
+//! Programs of the workstation that are stopped, and go on.
+
+use harness::fault::{Shape, Work, full_or, tell};
+use harness::{Engine, Signal, Terminal, process, until};
+use rustix::process::{Pid, kill_process};
+use std::fs;
+
+/// As a laptop's lid does it to all of them, and a debugger to one.
+#[test]
+fn womm_sshlogins() {
+    let length = full_or(20, 120);
+    let mut work = Work::start(Engine::under_test().project(), Shape::outlasting(length), |cmd| cmd);
+    let all = process::marked(work.project().mark());
+    let found: Vec<_> = all.iter().filter(|p| p.command.contains("/womm-sshlogins ")).collect();
+    assert_eq!(found.len(), 1, "{all:?}");
+    let pid = Pid::from_raw(found[0].pid).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    work.stands_still();
+    std::thread::sleep(length);
+    kill_process(pid, Signal::CONT).unwrap();
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    seen.told(&format!("womm-sshlogins is stopped for {} s, and goes on", length.as_secs()));
+}
+
+#[test]
+fn all_of_the_workstation() {
+    let length = full_or(20, 120);
+    let mut work = Work::start(Engine::under_test().project(), Shape::outlasting(length), |cmd| cmd);
+    let all: Vec<Pid> = process::marked(work.project().mark()).iter().filter_map(|p| Pid::from_raw(p.pid)).collect();
+    assert!(all.len() > 20, "GNU parallel, the helpers and a womm-ssh for every job: {all:?}");
+    for pid in &all {
+        let _ = kill_process(*pid, Signal::STOP); // the shortest-lived may have ended
+    }
+    work.stands_still();
+    std::thread::sleep(length);
+    for pid in &all {
+        let _ = kill_process(*pid, Signal::CONT);
+    }
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    seen.told(&format!(
+        "all of WOMM and GNU parallel are stopped for {} s, as by a suspend, and go on",
+        length.as_secs()
+    ));
+}
+
+/// ^Z and fg, of the whole pipeline.
+#[test]
+fn a_pipeline_in_a_terminal() {
+    let length = full_or(15, 60);
+    let project = Engine::under_test().project();
+    let lines = 60;
+    let job = format!(
+        "perl -e '$| = 1; for (1 .. {lines}) {{ print \"J $ARGV[0] $_\\n\"; select undef, undef, undef, 0.1 }}' {{}}"
+    );
+    let quoted = job.replace('\'', "'\\''");
+    let results = project.root().join("results");
+    let line = format!(
+        "{{ womm parallel --kube-pods 2 --procs-per-pod 2 -k --results {} -- '{quoted}' ::: 1 2 3 4; echo $? >code; }} | cat >out",
+        results.display()
+    );
+    project.write("line", format!("{line}\n"));
+    let mut terminal = Terminal::start(project.cmd("bash").words("--norc --noprofile -i"), 24, 200);
+    terminal.keys("PS1='here''> '\n");
+    terminal.until("here> ");
+    terminal.keys(". ./line\n");
+    let sizes = || -> Vec<u64> {
+        let size = |job: u32| fs::metadata(results.join(format!("1/{job}/stdout"))).map_or(0, |file| file.len());
+        (1..=4).map(size).collect()
+    };
+    terminal.until(" created");
+    until(harness::LONG, "all jobs at work", || sizes().iter().all(|size| *size > 0).then_some(()));
+    terminal.keys("\x1a");
+    terminal.until("Stopped");
+    let stopped = sizes();
+    std::thread::sleep(length);
+    assert_eq!(stopped, sizes(), "GNU parallel's part of it stands still");
+    terminal.keys("fg\n");
+    until(harness::LONG, "the pipeline's end", || {
+        fs::metadata(project.at("code")).is_ok_and(|file| file.len() > 0).then_some(())
+    });
+    terminal.until("here> ");
+    terminal.keys("exit 0\n");
+    terminal.finish();
+    assert_eq!(fs::read_to_string(project.at("code")).unwrap(), "0\n");
+    let whole: String = (1..=4).flat_map(|job| (1..=lines).map(move |i| format!("J {job} {i}\n"))).collect();
+    assert_eq!(fs::read_to_string(project.at("out")).unwrap(), whole);
+    tell(
+        &project,
+        &format!("`^Z`, and `fg` after {} s, of the whole pipeline", length.as_secs()),
+        "",
+        "all jobs whole, exit status 0",
+    );
+}

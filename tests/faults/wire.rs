@@ -1,0 +1,77 @@
+//! The way to the engine's API breaks, by a proxy: as long as the pods are there, no job is lost.
+
+use harness::fault::{Shape, Work, full_or};
+use harness::{Engine, Project, Proxy};
+use std::time::{Duration, Instant};
+
+/// Runs jobs through a proxy that something is done to.
+fn through(fault: &str, length: Duration, how: impl FnOnce(&mut Work, &Proxy)) {
+    let engine = Engine::under_test();
+    let project: Project = engine.project();
+    let (proxy, (name, value)) = engine.through_proxy(project.root());
+    let mut work = Work::start(project, Shape::outlasting(length), |cmd| cmd.env(name, value));
+    how(&mut work, &proxy);
+    let seen = work.finish();
+    seen.none_lost();
+    assert_eq!(seen.pods.len(), 5, "all pods stayed: {:?}", seen.pods);
+    seen.told(fault);
+}
+
+#[test]
+fn is_reset_every_second() {
+    let length = full_or(12, 60);
+    through(
+        &format!("every connection to the engine's API is reset each second, for {} s", length.as_secs()),
+        length,
+        |work, proxy| {
+            let since = Instant::now();
+            let mut broken = 0;
+            while since.elapsed() < length {
+                std::thread::sleep(Duration::from_secs(1));
+                broken += proxy.reset();
+            }
+            assert!(broken > 5, "{broken} connections were there to be reset");
+            work.goes_on();
+        },
+    );
+}
+
+#[test]
+fn is_silent() {
+    let length = full_or(20, 60);
+    through(
+        &format!("nothing passes to or from the engine's API for {} s", length.as_secs()),
+        length,
+        |work, proxy| {
+            proxy.hold();
+            work.stands_still();
+            std::thread::sleep(length);
+            proxy.pass();
+            work.goes_on();
+        },
+    );
+}
+
+#[test]
+fn is_refused() {
+    let length = full_or(12, 60);
+    through(&format!("the engine's API refuses connections for {} s", length.as_secs()), length, |work, proxy| {
+        proxy.refuse();
+        work.stands_still();
+        std::thread::sleep(length);
+        proxy.pass();
+        work.goes_on();
+    });
+}
+
+/// Some 2 s there and back, as no satellite has it.
+#[test]
+fn is_slow() {
+    let length = Duration::from_secs(6);
+    through("every piece takes 1 s more, each way", length, |work, proxy| {
+        proxy.delay(Duration::from_secs(1));
+        std::thread::sleep(length);
+        work.goes_on();
+        proxy.pass();
+    });
+}
