@@ -33,9 +33,11 @@ const INSTALLER: &str = "agent";
 const TMPDIR: &str = "/run/womm-tmp";
 /// Seconds without any connection after which the agent ends.
 const ORPHAN_S: u32 = 3600;
-/// Seconds a pod stays bound to a node that does not answer, before it is replaced. Kubernetes' own 300 would leave its
-/// slot without a pod for as long; much less would take jobs from a node that only restarts its kubelet.
-const LOST_NODE_S: i64 = 30;
+/// Seconds a pod stays bound to a node that does not answer, before it is replaced. They count from when the cluster has
+/// noticed, 50 s after the node's last word unless it is configured otherwise, as little as 10 s on some. A pod that is
+/// replaced is lost even if its node comes back: so a network that is away for a minute, or a kubelet that is updated,
+/// must fit in. Kubernetes' own 300 would leave the slot without a pod, and its jobs without a word, for as long.
+const LOST_NODE_S: i64 = 120;
 /// A longer command is cut in annotations, which are limited to 256 KiB altogether.
 const MOST_COMMAND: usize = 16 << 10;
 

@@ -169,7 +169,11 @@ fn ended_words(pod: &Pod, ended: &ContainerStateTerminated) -> String {
         ("StartError" | "ContainerCannotRun", _, said) => can_not_start(said),
         ("Completed", ..) => "its agent ended".into(),
         ("ContainerStatusUnknown", ..) => "its node was lost".into(),
-        (_, 137, "") => "its agent was killed".into(),
+        // containerd does not always see in time that it was the kernel, for memory ("OOMKilled"), and then says "Error".
+        (_, 137, "") => match memory_limit(pod) {
+            Some(limit) => format!("its agent was killed: if the pod exceeded {limit}, use --kube-mem"),
+            None => "its agent was killed".into(),
+        },
         (_, 143, "") => "its agent was told to end".into(),
         (_, code, "") => format!("its agent ended with exit code {code}"),
         (_, code, said) => format!("its agent ended with exit code {code}: {said}"),
@@ -712,7 +716,10 @@ mod tests {
             gone(&pod(job(json!({"running": {}}), more)))
         };
         assert_eq!(last(json!({"reason": "OOMKilled", "exitCode": 137})), "exceeded 512Mi: use --kube-mem");
-        assert_eq!(last(json!({"reason": "Error", "exitCode": 137})), "its agent was killed");
+        assert_eq!(
+            last(json!({"reason": "Error", "exitCode": 137})),
+            "its agent was killed: if the pod exceeded 512Mi, use --kube-mem"
+        );
         assert_eq!(
             last(json!({"reason": "Error", "exitCode": 3, "message": "no\nspace."})),
             "its agent ended with exit code 3: no space"
