@@ -114,8 +114,7 @@ fn a_node_is_gone_for_good() {
     assert_eq!(jobs.len(), victims.len() * 4, "every slot has a job");
     let gone = machines::unplug(&node);
     let since = Instant::now();
-    let names = |stderr: &str| victims.iter().all(|pod| stderr.contains(&pod.name));
-    work.run().until("lines that name the pods", |run| names(&run.stderr()).then_some(()));
+    work.says(&victims.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>());
     let took = since.elapsed();
     assert!(took < waits + noticed, "it was said after {took:?}");
     until(LONG, "pods in their place on other nodes", || {

@@ -1,9 +1,10 @@
 //! Places in a pod that can't be written to: a job that would not work there is refused, with the reason, before it starts.
 
 use harness::fault::tell;
-use harness::{Cmd, Engine, Pod, Project, joblog, tool};
+use harness::{Cmd, Engine, LONG, Pod, Project, Running, joblog, tool, until};
+use std::path::Path;
 
-/// `womm parallel` in one pod, with something mounted where it says; `{path, kind, readonly}`.
+/// `womm parallel` with a pod that has this volume, mounted like that.
 fn mounted(project: &Project, volume: &str, mount: &str) -> Cmd {
     let cmd = project.parallel(1);
     match project.engine() {
@@ -17,86 +18,75 @@ fn mounted(project: &Project, volume: &str, mount: &str) -> Cmd {
     }
 }
 
-/// On docker there is no --kube-patch: the mount is made from outside, by root, once the container is there.
-fn mount_from_outside(pod: &Pod, options: &str, at: &str) {
+/// On docker there is no --kube-patch: the mount is made from outside, by root, once the container is there. The project is
+/// below /tmp, and shared: it stays where it is.
+fn mount_from_outside(project: &Project, pod: &Pod, options: &str, then: &str) {
     let pid = tool("docker", ["inspect", "--format", "{{.State.Pid}}", &pod.name]);
-    tool("nsenter", ["-t", pid.trim(), "-m", "--", "mount", "-t", "tmpfs", "-o", options, "none", at]);
+    let script = "mount --bind \"$1\" /mnt && mount -t tmpfs -o \"$2\" none /tmp && mkdir -p \"$1\" &&
+        mount --bind /mnt \"$1\" && mount -o \"remount,$3\" /tmp";
+    let folder = project.folder();
+    let words = ["-t", pid.trim(), "-m", "--", "sh", "-c", script, "sh", folder.to_str().unwrap(), options, then];
+    tool("nsenter", words);
+}
+
+/// A run whose one pod has such a place, ready to take jobs; with its TMPDIR.
+fn at_work(cmd: Cmd, project: &Project, log: &Path, options: &str, then: &str) -> (Running, String) {
+    let mut run = cmd.words("-k --joblog").arg(log).arg("--").stdin_held().start();
+    let task = run.task();
+    let tmpdir = until(LONG, "a pod that answers", || {
+        let out = project.ssh().arg("w001").arg("echo \"$TMPDIR\"").run();
+        (out.code() == 0).then(|| out.text().trim().to_owned())
+    });
+    if project.engine() == Engine::Docker {
+        assert_eq!(tmpdir, "/tmp");
+        mount_from_outside(project, &project.engine().pods(&task)[0], options, then);
+    }
+    (run, tmpdir)
 }
 
 #[test]
 fn tmpdir() {
-    let engine = Engine::under_test();
-    let project = engine.project();
+    let project = Engine::under_test().project();
     let log = project.root().join("joblog");
     let volume = r#"{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}"#;
     let cmd = mounted(&project, volume, r#"{"name": "tmp", "mountPath": "/run/womm-tmp"}"#);
-    let mut run = cmd.words("-j1 --line-buffer --joblog").arg(&log).arg("--").stdin_held().start();
-    let task = run.task();
-    run.send("echo first $TMPDIR\n:\n");
-    run.send(":\n".repeat(8));
-    let text = |run: &harness::Running| String::from_utf8_lossy(&run.stdout()).into_owned();
-    let tmpdir = run.until("the first job", |run| {
-        text(run).lines().find_map(|line| line.strip_prefix("first ").map(str::to_owned))
-    });
-    if engine == Engine::Docker {
-        mount_from_outside(&engine.pods(&task)[0], "size=4m,mode=1777", &tmpdir);
-    }
-    // The next jobs begin when it has ended: one at a time.
-    run.send("cat /dev/zero >\"$TMPDIR/full\"; echo filled\n");
-    run.send("echo never\necho never\n");
+    let (mut run, tmpdir) = at_work(cmd, &project, &log, "size=4m,mode=1777", "rw");
+    run.send("echo first\ncat /dev/zero >\"$TMPDIR/full\"; echo filled; exit 7\necho never\necho never\n");
     let out = run.finish();
-    out.holds("the jobs before are whole", out.text() == format!("first {tmpdir}\nfilled\n"));
-    let codes = joblog::codes(&log);
-    let failed: Vec<_> = codes.iter().filter(|code| **code != 0).collect();
-    out.exits(2).holds("the two after it are refused", failed == [&255, &255] && codes.ends_with(&[255, 255]));
+    out.writes("first\nfilled\n").exits(3).task();
+    assert_eq!(joblog::codes(&log), [0, 7, 255, 255]);
     let said = out.stderr.lines().filter(|line| line.contains("TMPDIR") && line.contains("is full")).count();
-    out.holds("each says why", said == 2).task();
+    out.holds("each refused job says why", said == 2);
+    let stderr = out.other_stderr().replace(&tmpdir, "DIR");
     tell(
         &project,
         "a pod's TMPDIR is full",
-        &out.other_stderr().replace(&tmpdir, "DIR"),
-        "jobs that come to that pod are refused: 255",
+        &stderr,
+        "the job that filled it whole, with its own code; later jobs refused: 255",
     );
 }
 
 #[test]
 fn tmp_that_is_read_only() {
-    let engine = Engine::under_test();
-    let project = engine.project();
+    let project = Engine::under_test().project();
     let log = project.root().join("joblog");
-    let cmd = mounted(
-        &project,
-        r#"{"name": "read-only", "emptyDir": {}}"#,
-        r#"{"name": "read-only", "mountPath": "/tmp", "readOnly": true}"#,
-    );
-    let mut run = cmd.words("-j1 --line-buffer --joblog").arg(&log).arg("--").stdin_held().start();
-    let task = run.task();
-    run.send(format!("echo first $TMPDIR\n{}", ":\n".repeat(8)));
-    let text = |run: &harness::Running| String::from_utf8_lossy(&run.stdout()).into_owned();
-    let tmpdir = run.until("the first job", |run| {
-        text(run).lines().find_map(|line| line.strip_prefix("first ").map(str::to_owned))
-    });
-    if engine == Engine::Docker {
-        mount_from_outside(&engine.pods(&task)[0], "ro", "/tmp");
-    }
-    run.send("touch /tmp/file && echo written; echo second; exit 7\necho third\n");
+    let volume = r#"{"name": "read-only", "emptyDir": {}}"#;
+    let cmd = mounted(&project, volume, r#"{"name": "read-only", "mountPath": "/tmp", "readOnly": true}"#);
+    let (mut run, tmpdir) = at_work(cmd, &project, &log, "mode=1777", "ro");
+    run.send("touch /tmp/file && echo written; echo first; exit 7\necho second\n");
     let out = run.finish();
-    let codes = joblog::codes(&log);
-    let (fate, said) = match tmpdir.starts_with("/tmp") {
-        // Where it is TMPDIR too, GNU parallel's wrapper would be killed by it, and call that success.
-        true => {
-            out.writes(format!("first {tmpdir}\n")).exits(2);
-            assert!(codes.ends_with(&[255, 255]), "{codes:?}");
-            ("jobs that come to that pod are refused: 255", 2)
-        }
-        false => {
-            out.writes(format!("first {tmpdir}\nsecond\nthird\n")).exits(1);
-            assert!(codes.ends_with(&[7, 0]), "{codes:?}");
-            ("all jobs whole, with their own codes: TMPDIR is elsewhere", 0)
-        }
-    };
+    out.task();
     let refused =
         out.stderr.lines().filter(|line| line.contains("TMPDIR") && line.contains("can't be written")).count();
-    out.holds("each refused job says why", refused == said).task();
-    tell(&project, "/tmp in a pod is read-only", &out.other_stderr().replace(&tmpdir, "DIR"), fate);
+    let fate = if tmpdir == "/tmp" {
+        // GNU parallel's wrapper would die of it, and call that success.
+        out.writes("").exits(2).holds("each refused job says why", refused == 2);
+        assert_eq!(joblog::codes(&log), [255, 255]);
+        "jobs that come to that pod refused: 255"
+    } else {
+        out.writes("first\nsecond\n").exits(1).holds("none is refused", refused == 0);
+        assert_eq!(joblog::codes(&log), [7, 0]);
+        "all jobs whole, with their own codes: TMPDIR is elsewhere"
+    };
+    tell(&project, "/tmp in a pod is read-only", &out.other_stderr(), fate);
 }

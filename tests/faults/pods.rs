@@ -12,8 +12,7 @@ fn one_goes(fault: &str, reason: &[&str], how: impl FnOnce(Engine, &Pod)) {
     let jobs = work.jobs_in(&victim);
     assert_eq!(jobs.len(), 4, "every slot of {victim:?} has a job");
     how(engine, &victim);
-    // Those of the others.
-    work.run().until("a line that names the pod", |run| run.stderr().contains(&victim.name).then_some(()));
+    work.says(&[&victim.name]);
     let seen = work.finish();
     seen.lost_are(&jobs).because(reason);
     assert!(seen.lost.iter().all(|lost| lost.pod == victim.name), "{:?}", seen.lost);

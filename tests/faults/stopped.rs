@@ -52,42 +52,43 @@ fn all_of_the_workstation() {
 fn a_pipeline_in_a_terminal() {
     let length = full_or(15, 60);
     let project = Engine::under_test().project();
-    let lines = 60;
+    let lines = 80;
     let job = format!(
         "perl -e '$| = 1; for (1 .. {lines}) {{ print \"J $ARGV[0] $_\\n\"; select undef, undef, undef, 0.1 }}' {{}}"
     );
     let quoted = job.replace('\'', "'\\''");
-    let results = project.root().join("results");
     let line = format!(
-        "{{ womm parallel --kube-pods 2 --procs-per-pod 2 -k --results {} -- '{quoted}' ::: 1 2 3 4; echo $? >code; }} | cat >out",
-        results.display()
+        "{{ womm parallel --kube-pods 2 --procs-per-pod 2 --line-buffer -- '{quoted}' ::: 1 2 3 4; echo $? >code; }} | cat >out"
     );
     project.write("line", format!("{line}\n"));
     let mut terminal = Terminal::start(project.cmd("bash").words("--norc --noprofile -i"), 24, 200);
     terminal.keys("PS1='here''> '\n");
     terminal.until("here> ");
     terminal.keys(". ./line\n");
-    let sizes = || -> Vec<u64> {
-        let size = |job: u32| fs::metadata(results.join(format!("1/{job}/stdout"))).map_or(0, |file| file.len());
-        (1..=4).map(size).collect()
-    };
     terminal.until(" created");
-    until(harness::LONG, "all jobs at work", || sizes().iter().all(|size| *size > 0).then_some(()));
+    let text = || fs::read_to_string(project.at("out")).unwrap_or_default();
+    let of = |text: &str, job: u32| -> Vec<String> {
+        let head = format!("J {job} ");
+        text.lines().filter(|line| line.starts_with(&head)).map(str::to_owned).collect()
+    };
+    until(harness::LONG, "output of all jobs", || (1..=4).all(|job| !of(&text(), job).is_empty()).then_some(()));
     terminal.keys("\x1a");
     terminal.until("Stopped");
-    let stopped = sizes();
+    let stopped = text();
     std::thread::sleep(length);
-    assert_eq!(stopped, sizes(), "GNU parallel's part of it stands still");
+    assert_eq!(stopped, text(), "all of it stands still");
     terminal.keys("fg\n");
-    until(harness::LONG, "the pipeline's end", || {
-        fs::metadata(project.at("code")).is_ok_and(|file| file.len() > 0).then_some(())
-    });
+    let code = || fs::read_to_string(project.at("code")).ok().filter(|text| text.ends_with('\n'));
+    assert_eq!(until(harness::LONG, "the pipeline's end", code), "0\n");
     terminal.until("here> ");
     terminal.keys("exit 0\n");
     terminal.finish();
-    assert_eq!(fs::read_to_string(project.at("code")).unwrap(), "0\n");
-    let whole: String = (1..=4).flat_map(|job| (1..=lines).map(move |i| format!("J {job} {i}\n"))).collect();
-    assert_eq!(fs::read_to_string(project.at("out")).unwrap(), whole);
+    let text = text();
+    assert_eq!(text.lines().count(), 4 * lines, "{text}");
+    for job in 1..=4 {
+        let whole: Vec<String> = (1..=lines).map(|i| format!("J {job} {i}")).collect();
+        assert_eq!(of(&text, job), whole);
+    }
     tell(
         &project,
         &format!("`^Z`, and `fg` after {} s, of the whole pipeline", length.as_secs()),

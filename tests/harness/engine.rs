@@ -234,6 +234,12 @@ impl Engine {
         tool(&kubectl(), kubectl_args(args))
     }
 
+    /// The same for a question that may be refused.
+    pub fn try_kubectl(args: &[&str]) -> Option<String> {
+        let output = Command::new(kubectl()).args(kubectl_args(args)).stdin(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Everything that a task has, on its way out or not.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The exit code of a lost job.
@@ -191,6 +191,19 @@ impl Work {
         &mut self.run
     }
 
+    /// Waits until all of these words have been said, by whomever.
+    ///
+    /// # Panics
+    /// If that does not happen.
+    #[track_caller]
+    pub fn says(&mut self, words: &[&str]) {
+        let (results, jobs) = (self.results.clone(), self.shape.jobs());
+        self.run.until(&format!("a line with {words:?}"), |run| {
+            let said = run.stderr() + &stderr(&results, jobs);
+            words.iter().all(|word| said.contains(word)).then_some(())
+        });
+    }
+
     /// Its task.
     pub fn task(&self) -> &str {
         &self.task
@@ -202,14 +215,11 @@ impl Work {
         self.project.engine().pods(&self.task)
     }
 
-    /// Whether all jobs have ended, as far as their output tells.
+    /// Whether a job has ended, as far as its output tells.
     fn is_over(&self, job: u32) -> bool {
-        let bytes = fs::read(self.path(job)).unwrap_or_default();
-        matches!(written(self.shape, job, &bytes), Ok(Written::Whole(_)))
-    }
-
-    fn path(&self, job: u32) -> PathBuf {
-        path(&self.results, job)
+        let bytes = read(&self.results, job, "stdout");
+        let is_lost = || String::from_utf8_lossy(&read(&self.results, job, "stderr")).contains(" lost on ");
+        matches!(written(self.shape, job, &bytes), Ok(Written::Whole(_))) || is_lost()
     }
 
     /// Waits until more has come of every job.
@@ -253,7 +263,7 @@ impl Work {
     #[track_caller]
     pub fn jobs_in(&self, pod: &Pod) -> Vec<u32> {
         let is_in = |job: &u32| {
-            let bytes = fs::read(self.path(*job)).unwrap_or_default();
+            let bytes = read(&self.results, *job, "stdout");
             let head = format!("H {job} {}\n", pod.name);
             bytes.starts_with(head.as_bytes())
         };
@@ -286,71 +296,85 @@ impl Work {
 
         let log = joblog::read(&self.log);
         assert_eq!(log.len(), self.shape.jobs() as usize, "every job stands in the joblog: {log:?}");
-        let words: Vec<&str> = outcome.stderr.lines().collect();
-        let (mut stdout, mut in_log, mut whole, mut pods) = (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
+        outcome.holds("the jobs' output is in their files alone", outcome.stdout.is_empty());
+        let (mut in_log, mut whole, mut pods) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (job, line) in &log {
-            let bytes = fs::read(path(&self.results, *job)).unwrap_or_default();
-            let written =
-                written(self.shape, *job, &bytes).unwrap_or_else(|why| outcome.fail(&format!("job {job} {why}")));
-            let ends = words.iter().filter(|word| **word == format!("E {job}")).count();
+            let (bytes, stderr) = (read(&self.results, *job, "stdout"), read(&self.results, *job, "stderr"));
+            let stderr = String::from_utf8_lossy(&stderr);
+            let fail = |why: &str| -> ! { outcome.fail(&format!("job {job} {why}; its stderr:\n{stderr}")) };
+            let written = written(self.shape, *job, &bytes).unwrap_or_else(|why| fail(&why));
+            let ends = stderr.lines().filter(|word| **word == format!("E {job}")).count();
             if line.exit == LOST {
-                outcome.holds(&format!("job {job} has no more than one word on stderr"), ends <= 1);
+                if ends > 1 {
+                    fail("has more than one word on stderr");
+                }
                 let pod = match &written {
-                    Written::Whole(pod) | Written::Piece(Some(pod)) => Some(pod.clone()),
+                    Written::Whole(pod) | Written::Piece(Some(pod)) => Some(pod),
                     Written::Piece(None) => None,
                 };
-                in_log.push((*job, line.host.clone(), pod));
-            } else {
-                let code = self.shape.code(*job);
-                outcome.holds(&format!("job {job} has its own code {code}, not {}", line.exit), line.exit == code);
-                let Written::Whole(pod) = written else {
-                    outcome.fail(&format!("job {job} ended with {code}, and {} bytes of its output", bytes.len()));
+                let here = |lost: &&Lost| lost.host == line.host && pod.is_none_or(|pod| lost.pod == *pod);
+                let said = |lost: &Lost| {
+                    let has =
+                        |line: &str| [&lost.host, &lost.pod, &lost.reason].iter().all(|word| line.contains(*word));
+                    stderr.lines().filter(|line| has(line)).count() == 1
                 };
-                outcome.holds(&format!("job {job} has one word on stderr"), ends == 1);
-                whole.push(*job);
-                pods.insert(pod);
+                if !lost.iter().filter(here).any(said) {
+                    fail(&format!("is lost, and does not say once where and why: {lost:?}"));
+                }
+                in_log.push(*job);
+                continue;
             }
-            stdout.extend_from_slice(&bytes);
-        }
-        outcome.holds("stdout is the jobs' output, in their order", outcome.stdout == stdout);
-        if !self.shape.held || lost.len() != in_log.len() {
-            // With --kube-retries a record need not be of a job that is lost in the end.
-            let hosts = |all: &mut Vec<String>| {
-                all.sort_unstable();
-                all.clone()
+            let code = self.shape.code(*job);
+            if line.exit != code {
+                fail(&format!("has ended with {}, not {code}", line.exit));
+            }
+            let Written::Whole(pod) = written else {
+                fail(&format!("has ended with {code}, and {} bytes of its output", bytes.len()));
             };
-            let said = hosts(&mut lost.iter().map(|lost| lost.host.clone()).collect());
-            let logged = hosts(&mut in_log.iter().map(|(_, host, _)| host.clone()).collect());
-            let held = self.shape.held && in_log.is_empty();
-            outcome
-                .holds(&format!("lost.jsonl has the jobs of the joblog: {lost:?}, {in_log:?}"), held || said == logged);
+            if ends != 1 {
+                fail("has not one word on stderr");
+            }
+            whole.push(*job);
+            pods.insert(pod);
         }
+        let hosts = |of: &mut dyn Iterator<Item = &String>| {
+            let mut hosts: Vec<_> = of.cloned().collect();
+            hosts.sort_unstable();
+            hosts
+        };
+        let said = hosts(&mut lost.iter().map(|lost| &lost.host));
+        let logged = hosts(&mut in_log.iter().map(|job| &log[job].host));
+        // A job that is run again need not have been lost in the end.
+        outcome.holds(&format!("lost.jsonl has the jobs of the joblog: {lost:?}"), self.shape.held || said == logged);
         for each in &lost {
             outcome.holds(&format!("it says where and why: {each:?}"), !each.pod.is_empty() && !each.reason.is_empty());
-            let said =
-                words.iter().filter(|line| [&each.host, &each.pod, &each.reason].iter().all(|w| line.contains(*w)));
-            outcome.holds(&format!("it is said on stderr, too: {each:?}"), said.count() >= 1);
-        }
-        for (job, host, pod) in &in_log {
-            let known = lost.iter().any(|lost| lost.host == *host && pod.as_ref().is_none_or(|pod| lost.pod == *pod));
-            outcome.holds(&format!("the pod of lost job {job} is named: {pod:?}"), known);
         }
         let failed = log.values().filter(|line| line.exit != 0).count();
         outcome.exits(i32::try_from(failed).expect("few jobs"));
-        let jobs_lost = in_log.iter().map(|(job, ..)| *job).collect();
-        Seen { project: self.project, outcome, lost, jobs_lost, whole, pods }
+        let stderr = stderr(&self.results, self.shape.jobs());
+        Seen { project: self.project, outcome, stderr, lost, jobs_lost: in_log, whole, pods }
     }
 }
 
-fn path(results: &std::path::Path, job: u32) -> PathBuf {
+fn folder(results: &Path, job: u32) -> PathBuf {
     // --results makes a folder for each input source and value.
     let under = results.join("1").join(job.to_string());
     let second = fs::read_dir(under.join("2")).into_iter().flatten().flatten().next();
-    second.map_or(under, |entry| entry.path()).join("stdout")
+    second.map_or(under, |entry| entry.path())
 }
 
-fn size(results: &std::path::Path, job: u32) -> u64 {
-    fs::metadata(path(results, job)).map_or(0, |file| file.len())
+fn size(results: &Path, job: u32) -> u64 {
+    fs::metadata(folder(results, job).join("stdout")).map_or(0, |file| file.len())
+}
+
+/// What a job has written so far.
+fn read(results: &Path, job: u32, name: &str) -> Vec<u8> {
+    fs::read(folder(results, job).join(name)).unwrap_or_default()
+}
+
+/// Of all jobs.
+fn stderr(results: &Path, jobs: u32) -> String {
+    (1..=jobs).map(|job| String::from_utf8_lossy(&read(results, job, "stderr")).into_owned()).collect()
 }
 
 /// How a run ended; nothing in it was untrue.
@@ -359,6 +383,8 @@ pub struct Seen {
     project: Project,
     /// The run.
     pub outcome: Outcome,
+    /// What all jobs have on stderr.
+    pub stderr: String,
     /// What is said of lost jobs.
     pub lost: Vec<Lost>,
     /// Which jobs have 255 for it.
@@ -409,7 +435,7 @@ impl Seen {
             (whole, 0) => format!("{} whole, with their own codes", jobs(whole)),
             (whole, lost) => format!("{} lost: 255; {} whole, with their own codes", jobs(lost), jobs(whole)),
         };
-        tell(&self.project, fault, &self.outcome.other_stderr(), &fate);
+        tell(&self.project, fault, &(self.stderr.clone() + &self.outcome.other_stderr()), &fate);
     }
 }
 

@@ -46,11 +46,10 @@ pub(crate) fn inside(machine: &str, script: &str) -> String {
     cluster(&["exec", machine, "sh", "-euc", script])
 }
 
-/// The nodes that are there, and whether each is Ready.
-#[track_caller]
+/// The nodes that are there, and whether each is Ready; none while the API server does not answer.
 pub fn nodes() -> Vec<(String, bool)> {
     let ready = r#"{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}"#;
-    let text = Engine::kubectl(&["get", "nodes", "-o", &format!("jsonpath={ready}")]);
+    let text = Engine::try_kubectl(&["get", "nodes", "-o", &format!("jsonpath={ready}")]).unwrap_or_default();
     text.lines().filter_map(|line| line.split_once(' ')).map(|(name, is)| (name.to_owned(), is == "True")).collect()
 }
 
@@ -89,11 +88,10 @@ impl Drop for Broken {
 /// Waits until the cluster is as a test wants to find it: all nodes Ready, the taints of those that were not gone.
 #[track_caller]
 pub fn well() {
-    let taints = ["get", "nodes", "-o", "jsonpath={.items[*].spec.taints[*].key}"];
+    let taints = || Engine::try_kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints[*].key}"]);
     until(LONG, "a cluster whose nodes are all Ready", || {
-        // The API server may be on its way up.
-        std::panic::catch_unwind(|| nodes().iter().all(|(_, ready)| *ready) && Engine::kubectl(&taints).is_empty())
-            .unwrap_or(false)
-            .then_some(())
+        let nodes = nodes();
+        let ready = !nodes.is_empty() && nodes.iter().all(|(_, ready)| *ready);
+        (ready && taints().is_some_and(|taints| taints.is_empty())).then_some(())
     });
 }
