@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::jiff::Timestamp;
 use womm_wire::{pod, quantity as parse};
 
 /// An image that the registry says it has not, or does not give us: long enough that it says so twice.
@@ -28,6 +29,9 @@ const SERVICE_ACCOUNT: Duration = Duration::from_secs(60);
 const ORDINARY: Duration = Duration::from_secs(5);
 /// As often has a container to end before no pod is expected of it any more.
 const RESTARTS: i32 = 3;
+
+/// A pod that should have ended so many seconds ago, and has not, is not going to tell.
+const OVERDUE_S: i64 = 5;
 
 /// What a pod is to us.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +87,15 @@ pub(super) fn phase(pod: &Pod, nodes: Option<&[Size]>) -> Phase {
         return Phase::Up(up);
     }
     Phase::Coming(coming(pod, job, nodes))
+}
+
+/// Whether a pod that was up is being deleted, and still at work: its agent lets jobs end as long as its grace allows, and
+/// takes no new ones. A node that is lost ends nothing, and nobody hears of the jobs there: such a pod is gone at once.
+pub(super) fn lingers(pod: &Pod, up: &pod::Pod, now: Option<Timestamp>) -> bool {
+    let (Some(due), Some(now)) = (pod.metadata.deletion_timestamp.as_ref(), now) else { return false };
+    let is_lost = condition(pod, "DisruptionTarget").is_some_and(|(reason, _)| reason == "DeletionByTaintManager");
+    let runs = job_status(pod).and_then(|job| identity(pod, job)).as_ref() == Some(up);
+    runs && !is_lost && now.as_second() <= due.0.as_second() + OVERDUE_S
 }
 
 /// Why a pod that was up is not, or not with the same container.
@@ -725,6 +738,28 @@ mod tests {
             "its agent ended with exit code 3: no space"
         );
         assert_eq!(last(json!({"reason": "Completed", "exitCode": 0})), "its agent ended");
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_lingers_while_its_container_runs() {
+        let up = pod::Pod { name: "womm-task-x-1".into(), uid: "u1/abc".into(), node: Some("node1".into()) };
+        let at = |text: &str| -> Option<Timestamp> { Some(text.parse().expect("a time")) };
+        let deleted = |status: Value| {
+            let mut pod = pod(status);
+            let due = "2024-05-06T07:08:09Z".parse().expect("a time");
+            pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(due));
+            pod
+        };
+        let running = || job(json!({"running": {}}), json!({"containerID": "containerd://abc"}));
+        let before = at("2024-05-06T07:08:05Z");
+        assert!(lingers(&deleted(running()), &up, before));
+        assert!(!lingers(&pod(running()), &up, before), "it is not being deleted");
+        assert!(!lingers(&deleted(running()), &up, at("2024-05-06T07:08:15Z")), "it should have ended");
+        assert!(!lingers(&deleted(job(json!({"terminated": {"exitCode": 0}}), json!({}))), &up, before));
+        let mut evicted = running();
+        evicted["conditions"] =
+            json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]);
+        assert!(!lingers(&deleted(evicted), &up, before), "its node is lost");
     }
 
     #[test]

@@ -228,6 +228,8 @@ struct Known {
     state: Option<(Option<Duration>, bool)>,
     /// A reason with more to it than the present one has.
     clear: Option<Why>,
+    /// It is not there any more.
+    deleted: bool,
 }
 
 struct Follower<'a> {
@@ -304,6 +306,9 @@ impl<'a> Follower<'a> {
                     Some(Ok(watcher::Event::Delete(pod))) => {
                         // Its last state says why.
                         self.apply(pod.clone());
+                        if let Some(known) = self.pods.get_mut(&pod.uid().unwrap_or_default()) {
+                            known.deleted = true;
+                        }
                         if self.report().await.is_err() {
                             return Ok(());
                         }
@@ -366,7 +371,9 @@ impl<'a> Follower<'a> {
         let uid = pod.uid().unwrap_or_default();
         match self.pods.get_mut(&uid) {
             Some(known) => known.pod = pod,
-            None => drop(self.pods.insert(uid, Known { pod, since: Instant::now(), state: None, clear: None })),
+            None => drop(
+                self.pods.insert(uid, Known { pod, since: Instant::now(), state: None, clear: None, deleted: false }),
+            ),
         }
     }
 
@@ -379,11 +386,15 @@ impl<'a> Follower<'a> {
     /// Says which pods came and went since the last time.
     async fn report(&mut self) -> Result<(), Unheard> {
         let mut lines = Vec::new();
+        let now = self.kube.clock.now();
         self.ready.retain(|uid, (pod, since)| {
             self.ever |= since.elapsed() >= STEADY;
-            let known = self.pods.get(uid).map(|known| &known.pod);
+            let listed = self.pods.get(uid);
+            let known = listed.map(|known| &known.pod);
             let gone = match known.map(|known| reasons::phase(known, None)) {
                 Some(Phase::Up(up)) if up == *pod => return true,
+                // Its jobs are lost when they are, not when somebody says that they may be.
+                Some(_) if listed.is_some_and(|l| !l.deleted && reasons::lingers(&l.pod, pod, now)) => return true,
                 Some(_) => known.map(reasons::gone),
                 None => None,
             };
