@@ -14,6 +14,8 @@ fn a_lost_job_runs_again_elsewhere() {
     let seen = work.finish();
     seen.outcome.succeeds();
     assert_eq!((seen.jobs_lost.len(), seen.whole.len()), (0, 6));
+    let again: Vec<_> = seen.lost.iter().filter(|lost| lost.again && lost.pod == victim.name).collect();
+    assert_eq!((again.len(), seen.lost.len()), (2, 2), "{:?}", seen.lost);
     assert!(!seen.pods.contains(&victim.name), "they ran to their end elsewhere: {:?}", seen.pods);
     seen.told("a pod is deleted, without grace, with `--kube-retries 1`");
 }

@@ -118,6 +118,8 @@ pub struct Lost {
     pub pod: String,
     /// Why.
     pub reason: String,
+    /// It was run again.
+    pub again: bool,
 }
 
 /// A run of such jobs.
@@ -289,7 +291,8 @@ impl Work {
         let record = |line: &str| {
             let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("lost.jsonl: {e}: {line}"));
             let field = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-            Lost { host: field("host"), pod: field("pod"), reason: field("reason") }
+            let again = value["again"].as_bool().unwrap_or_else(|| panic!("lost.jsonl: {line}"));
+            Lost { host: field("host"), pod: field("pod"), reason: field("reason"), again }
         };
         let mut lost: Vec<Lost> = text.lines().map(record).collect();
         lost.sort_unstable();
@@ -342,12 +345,14 @@ impl Work {
             hosts.sort_unstable();
             hosts
         };
-        let said = hosts(&mut lost.iter().map(|lost| &lost.host));
+        let said = hosts(&mut lost.iter().filter(|lost| !lost.again).map(|lost| &lost.host));
         let logged = hosts(&mut in_log.iter().map(|job| &log[job].host));
-        // A job that is run again need not have been lost in the end.
-        outcome.holds(&format!("lost.jsonl has the jobs of the joblog: {lost:?}"), self.shape.held || said == logged);
+        outcome.holds(&format!("lost.jsonl has the jobs of the joblog: {lost:?}"), said == logged);
         for each in &lost {
-            outcome.holds(&format!("it says where and why: {each:?}"), !each.pod.is_empty() && !each.reason.is_empty());
+            let words = [&each.host, &each.pod, &each.reason];
+            outcome.holds(&format!("it says where and why: {each:?}"), words.iter().all(|word| !word.is_empty()));
+            let said = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(*word)));
+            outcome.holds(&format!("that it is run again is said: {each:?}"), said || !each.again);
         }
         let failed = log.values().filter(|line| line.exit != 0).count();
         outcome.exits(i32::try_from(failed).expect("few jobs"));
