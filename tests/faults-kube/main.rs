@@ -111,7 +111,8 @@ fn a_node_is_gone_for_good() {
         _ => cmd.arg("--kube-patch").arg(patch),
     });
     let (victims, jobs) = (on(&work, &node), jobs_on(&work, &node));
-    assert_eq!(jobs.len(), victims.len() * 4, "every slot has a job");
+    let all: Vec<_> = work.pods().iter().map(|pod| (pod.name.clone(), work.jobs_in(pod))).collect();
+    assert_eq!(jobs.len(), victims.len() * 4, "every slot has a job: {all:?}");
     let gone = machines::unplug(&node);
     let since = Instant::now();
     work.says(&victims.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>());
