@@ -2,18 +2,17 @@
 
 use harness::fault::tell;
 use harness::{Cmd, Engine, LONG, Pod, Project, Running, joblog, tool, until};
+use serde_json::{Value, json};
 use std::path::Path;
 
-/// `womm parallel` with a pod that has this volume, mounted like that.
-fn mounted(project: &Project, volume: &str, mount: &str) -> Cmd {
+/// `womm parallel` with a pod that is different.
+fn patched(project: &Project, pod: &Value) -> Cmd {
     let cmd = project.parallel(1);
     match project.engine() {
         Engine::Docker => cmd,
         Engine::Kube => {
-            let container = format!(r#"{{"name": "job", "volumeMounts": [{mount}]}}"#);
-            let spec = format!(r#"{{"volumes": [{volume}], "containers": [{container}]}}"#);
-            let patch = format!(r#"{{"spec": {{"template": {{"spec": {spec}}}}}}}"#);
-            cmd.arg("--kube-patch").arg(project.write("patch.json", patch))
+            let patch = json!({"spec": {"template": {"spec": pod}}});
+            cmd.arg("--kube-patch").arg(project.write("patch.json", patch.to_string()))
         }
     }
 }
@@ -48,8 +47,8 @@ fn at_work(cmd: Cmd, project: &Project, log: &Path, options: &str, then: &str) -
 fn tmpdir() {
     let project = Engine::under_test().project();
     let log = project.root().join("joblog");
-    let volume = r#"{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}"#;
-    let cmd = mounted(&project, volume, r#"{"name": "tmp", "mountPath": "/run/womm-tmp"}"#);
+    let volume = json!({"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}});
+    let cmd = patched(&project, &json!({"volumes": [volume]}));
     let (mut run, tmpdir) = at_work(cmd, &project, &log, "size=4m,mode=1777", "rw");
     run.send("echo first\ncat /dev/zero >\"$TMPDIR/full\"; echo filled; exit 7\necho never\necho never\n");
     let out = run.finish();
@@ -70,8 +69,9 @@ fn tmpdir() {
 fn tmp_that_is_read_only() {
     let project = Engine::under_test().project();
     let log = project.root().join("joblog");
-    let volume = r#"{"name": "read-only", "emptyDir": {}}"#;
-    let cmd = mounted(&project, volume, r#"{"name": "read-only", "mountPath": "/tmp", "readOnly": true}"#);
+    // The project, below /tmp here, is a volume of its own.
+    let job = json!({"name": "job", "securityContext": {"readOnlyRootFilesystem": true}});
+    let cmd = patched(&project, &json!({"containers": [job]}));
     let (mut run, tmpdir) = at_work(cmd, &project, &log, "mode=1777", "ro");
     run.send("touch /tmp/file && echo written; echo first; exit 7\necho second\n");
     let out = run.finish();

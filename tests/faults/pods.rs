@@ -2,6 +2,7 @@
 
 use harness::fault::{Shape, Work, full_or};
 use harness::{Engine, Pod, joblog};
+use serde_json::json;
 use std::time::Duration;
 
 /// Jobs in five pods, one of which goes away; what that pod is missing for is in the reason.
@@ -44,10 +45,21 @@ fn its_container_is_killed_for_memory() {
     let engine = Engine::under_test();
     let project = engine.project();
     let log = project.root().join("joblog");
-    let job = "echo begun {}; case {} in 2)
-        echo 1000 >/proc/1/oom_score_adj; exec dd if=/dev/zero of=/dev/shm/full bs=64k count=900 2>/dev/null ;; esac
-        sleep 4; echo ended {}";
-    let cmd = project.parallel(2).words("--kube-mem 48Mi -k --joblog").arg(&log).arg("--").arg(job);
+    // A file without a name goes with its writer: a pod keeps /dev/shm for the container that comes after.
+    let job = r#"echo begun {}; case {} in 2) echo 1000 >/proc/1/oom_score_adj
+        exec perl -e 'open F, ">", "/dev/shm/full"; unlink "/dev/shm/full"; syswrite F, "x" x 65536 for 1 .. 900' ;; esac
+        sleep 4; echo ended {}"#;
+    let cmd = match engine {
+        Engine::Docker => project.parallel(2),
+        // A pod that is guaranteed its resources: else the kubelet has the kernel prefer all its processes alike.
+        Engine::Kube => {
+            let container = json!({"name": "job", "resources": {"limits": {"cpu": "500m"}}});
+            let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+            let patch = project.write("patch.json", patch.to_string());
+            project.womm().words("parallel --kube-pods 2 --kube-cpu 0.5 --kube-patch").arg(patch)
+        }
+    };
+    let cmd = cmd.words("--kube-mem 48Mi -k --joblog").arg(&log).arg("--").arg(job);
     let out = cmd.words("::: 1 2 3").run();
     out.writes("begun 1\nended 1\nbegun 2\nbegun 3\nended 3\n").exits(1).task();
     assert_eq!(joblog::codes(&log), [0, 255, 0]);

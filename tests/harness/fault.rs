@@ -143,19 +143,20 @@ impl Work {
     pub fn start(project: Project, shape: Shape, options: impl FnOnce(Cmd) -> Cmd) -> Self {
         let (results, log) = (project.root().join("results"), project.root().join("joblog"));
         let mut cmd = options(project.parallel(shape.pods)).args(["--procs-per-pod", &shape.procs.to_string()]);
-        cmd = cmd
-            .arg("-k")
-            .arg("--results")
-            .arg(&results)
-            .arg("--joblog")
-            .arg(&log)
-            .arg("--")
-            .arg(format!("{JOB} {{1}} {} 0.1 {{2}}", shape.lines()));
-        let numbers = 1..=shape.jobs();
-        cmd = cmd.arg(":::").args(numbers.clone().map(|job| job.to_string()));
-        cmd = cmd.arg(":::+").args(numbers.map(|job| shape.code(job).to_string()));
-        let mut run = cmd.deadline(LONG + 2 * shape.lasts).start();
+        // GNU parallel has each job write into files of its own there, from the job's start, and shows nothing of them.
+        cmd = cmd.arg("--results").arg(&results).arg("--joblog").arg(&log).words("--colsep :");
+        let job = format!("{JOB} {{1}} {} 0.1 {{2}}", shape.lines());
+        let mut run = cmd.arg("--").arg(job).stdin_held().deadline(LONG + 2 * shape.lasts).start();
         let task = run.task();
+        // Jobs of a place that has no pod yet would be guests elsewhere, and more of them in some pods than in others.
+        until(LONG, "a pod of its own for every host", || {
+            let name = |place| project.ssh().args([&format!("w{place:03}"), "uname -n"]).run();
+            let answers = (1..=shape.pods).map(name).filter(|out| out.code() == 0);
+            let names: BTreeSet<String> = answers.map(|out| out.text().to_owned()).collect();
+            (names.len() == shape.pods as usize).then_some(())
+        });
+        run.send((1..=shape.jobs()).map(|job| format!("{job}:{}\n", shape.code(job))).collect::<String>());
+        run.end_of_input();
         // Made before anything can be lost: it can be read even after the run has removed its folder.
         let folder = until(LONG, "the run folder", || project.run_folders().pop());
         let file = folder.join("lost.jsonl");
