@@ -485,10 +485,8 @@ fn common(line: &str) -> String {
             core if core.strip_prefix("node").is_some_and(digits) => "NODE",
             core => core,
         };
-        let core = match core.contains("://127.0.0.1:") || core.starts_with("127.0.0.1:") {
-            true => "SERVER",
-            false => core,
-        };
+        let server = ["https://127.0.0.1:", "127.0.0.1:", "unix:///"].iter().any(|begin| core.starts_with(begin));
+        let core = if server { "SERVER" } else { core };
         format!("{before}{core}{after}")
     };
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
