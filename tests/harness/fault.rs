@@ -477,10 +477,12 @@ fn common(line: &str) -> String {
         let begin = word.find(name).unwrap_or(0);
         let end = word.rfind(name).map_or(word.len(), |at| at + 1);
         let (before, core, after) = (&word[..begin], &word[begin..end.max(begin)], &word[end.max(begin)..]);
+        let is_id = |text: &str| text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let core = match core {
             core if core.starts_with("womm-task-") && core.matches('-').count() > 2 => "POD",
             core if core.starts_with("womm-task-") => "TASK",
+            core if is_id(core) => "ID",
             core if core.strip_prefix('w').is_some_and(|rest| rest.split('-').all(digits)) => "HOST",
             core if core.strip_prefix("node").is_some_and(digits) => "NODE",
             core => core,
