@@ -47,6 +47,10 @@ pub(super) async fn dial(docker: &Docker, pod: &Pod) -> Result<Box<dyn Wire>, Er
     match started {
         Ok(StartExecResults::Attached { output, input }) => Ok(Box::new(ExecWire::new(output, input))),
         Ok(StartExecResults::Detached) => Err(Error::Refused { deed, reason: "Docker did not attach".into() }),
+        // Source: moby, `daemon/exec.go`, `errExecPaused`: "container … is paused, unpause the container before exec".
+        Err(e) if trouble::status(&e) == Some(409) && trouble::words(&e).contains("is paused") => {
+            Err(Error::Refused { deed, reason: "it is paused".into() })
+        }
         // 404: no such container; 409: it is not running.
         Err(e) if matches!(trouble::status(&e), Some(404 | 409)) => Err(Error::Missing {
             what: format!("pod {}", pod.name),
