@@ -92,5 +92,10 @@ fn a_thousand_slots_and_twelve_pods_that_come_and_go() {
     assert_eq!(said, lost.len(), "and every lost one is said");
     assert!(killed > 10 && lost.len() <= killed, "{killed} pods were killed, with one job each: {lost:?}");
     let fate = format!("of {count} jobs {} lost: 255; the others whole", lost.len());
-    harness::fault::tell(&project, &format!("1,000 hosts, 12 pods, {killed} of which are killed"), "", &fate);
+    harness::fault::tell(
+        &project,
+        &format!("1,000 hosts, 12 pods, {killed} of which are killed"),
+        &out.other_stderr(),
+        &fate,
+    );
 }

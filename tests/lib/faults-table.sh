@@ -6,7 +6,7 @@ set -eu
 root=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/../.." && pwd -P)
 mark='<!-- What follows is written by tests/lib/faults-table.sh. -->'
 
-sed "/^$mark/,\$d" "$root/docs/faults.md"
+sed "\|^$mark|,\$d" "$root/docs/faults.md"
 printf '%s\n\n| fault | engine | what is said on stderr | jobs, joblog |\n|---|---|---|---|\n' "$mark"
 grep -ho 'FAULT | .*' "$@" | awk -F ' \\| ' '
 	{ key = $2 FS $3; if (!(key in row)) order[++n] = key; row[key] = substr($0, 9) }
