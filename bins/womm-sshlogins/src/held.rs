@@ -5,7 +5,7 @@
 //! What talks with its other end over stdin and stdout (rsync, scp, sftp, a terminal) can't be held and is not run again.
 
 use crate::find::Found;
-use crate::jobs::{Client, Frames, Job, tell};
+use crate::jobs::{Client, DENIED, Frames, Job, tell};
 use crate::places::Places;
 use crate::say;
 use std::io::SeekFrom;
@@ -67,7 +67,10 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
             () = signals(frames) => return Ok(None), // the stream is dropped, so reset: the agent ends the job
         };
         let why = match end {
-            Some(End { how: How::Denied, .. }) => continue,
+            Some(End { how: How::Denied, .. }) => {
+                tokio::time::sleep(DENIED).await;
+                continue;
+            }
             Some(End { how: How::Lost, reason, .. }) => Some(reason),
             Some(end) => {
                 pass_on(output, writer).await?;

@@ -24,6 +24,9 @@ use womm_wire::slot;
 /// How long a job whose stream broke waits to hear what became of its pod.
 const FOR_THE_REASON: Duration = Duration::from_secs(3);
 
+/// After a pod denied a job, until a place is looked for again: the pod is known to be gone only when it has ended.
+pub const DENIED: Duration = Duration::from_millis(200);
+
 /// Takes connections for ever.
 pub async fn take(listener: UnixListener, places: Arc<Places>) {
     loop {
@@ -192,7 +195,7 @@ async fn run(job: &Job<'_>, client: Client) {
         };
         match down {
             Down::Told | Down::Gone => return,
-            Down::Denied => {}
+            Down::Denied => tokio::time::sleep(DENIED).await,
             Down::Lost(why) => break job.lost(&pod, &mut session, why, false).await,
         }
     };
