@@ -67,7 +67,8 @@ end_setup() {
 
 # ---- processes: a file holds the pid and, as pids return, its start time
 
-started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# Of a zombie nothing: in a container without an init, nobody waits for orphans.
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; }
 record() { echo "$2 $(started "$2")" >"$1"; }
 
 # pid FILE prints the pid if that very process is still there
