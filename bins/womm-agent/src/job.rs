@@ -363,10 +363,26 @@ fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kill
 
 /// How many processes of this container the kernel has killed for memory: cgroup v2, then v1 (cgroups(7)).
 fn oom_kills() -> Option<u64> {
-    ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"].iter().find_map(|path| {
-        let text = fs::read_to_string(path).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-    })
+    let files = ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"];
+    files.iter().find_map(|path| oom_kills_in(&fs::read_to_string(path).ok()?))
+}
+
+fn oom_kills_in(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 const _: () = assert!(STDIN_WINDOW >= 2 * (MOST_DATA + HEADER));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_for_memory_are_read_from_both_versions_of_cgroups() {
+        // v2: as the kernel's Documentation/admin-guide/cgroup-v2.rst has it, since 5.17; before, without the last line.
+        let v2 = "low 0\nhigh 0\nmax 14\noom 2\noom_kill 3\noom_group_kill 1\n";
+        // v1: from a container here, Linux 6.18.
+        let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 5\n";
+        assert_eq!((oom_kills_in(v2), oom_kills_in(v1), oom_kills_in("")), (Some(3), Some(5), None));
+    }
+}
