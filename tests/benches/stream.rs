@@ -4,8 +4,10 @@
 
 #![allow(clippy::print_stdout)] // the table is what it is for
 
+mod report;
+
 use harness::{Engine, LONG, Pod, Project, Running, until};
-use serde_json::{Value, json};
+use report::{Report, Sample};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -87,42 +89,13 @@ fn first_byte(mut command: Command) -> f64 {
     took
 }
 
-struct Sample(Vec<f64>);
-
-impl Sample {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self(values)
-    }
-
-    fn median(&self) -> f64 {
-        self.0[self.0.len() / 2]
-    }
-
-    fn text(&self, digits: usize) -> String {
-        let (least, most) = (self.0[0], self.0[self.0.len() - 1]);
-        format!("{:.digits$} ({least:.digits$} to {most:.digits$})", self.median())
-    }
-}
-
-/// Rows of the report.
-#[derive(Default)]
-struct Report(Vec<Value>);
-
-impl Report {
-    fn row(&mut self, what: &str, ours: String, beside: String, ratio: String, aim: &str) {
-        eprintln!("{what}: {ours} | {beside} | {ratio} | {aim}");
-        self.0.push(json!({"what": what, "ours": ours, "beside": beside, "ratio": ratio, "aim": aim}));
-    }
-
-    /// More is better.
-    fn rates(&mut self, what: &str, bytes: u64, ours: Vec<f64>, theirs: Vec<f64>) {
-        let rate = |seconds: Vec<f64>| Sample::of(seconds.iter().map(|s| bytes as f64 / MIB as f64 / s).collect());
-        let (ours, theirs) = (rate(ours), rate(theirs));
-        let ratio = format!("{:.2}", ours.median() / theirs.median());
-        let unit = |sample: &Sample| format!("{} MiB/s", sample.text(0));
-        self.row(what, unit(&ours), format!("kubectl exec {}", unit(&theirs)), ratio, "≥ 1");
-    }
+/// More is better.
+fn rates(report: &mut Report, what: &str, bytes: u64, ours: Vec<f64>, theirs: Vec<f64>) {
+    let rate = |seconds: Vec<f64>| Sample::of(seconds.iter().map(|s| bytes as f64 / MIB as f64 / s).collect());
+    let (ours, theirs) = (rate(ours), rate(theirs));
+    let ratio = format!("{:.2}", ours.median() / theirs.median());
+    let unit = |sample: &Sample| format!("{} MiB/s", sample.text(0));
+    report.row(what, unit(&ours), format!("kubectl exec {}", unit(&theirs)), ratio, "≥ 1");
 }
 
 fn throughput(report: &mut Report, idle: &Idle) {
@@ -134,7 +107,7 @@ fn throughput(report: &mut Report, idle: &Idle) {
             ours.push(seconds((0..jobs).map(|_| idle.womm("w001", &script(mib))).collect(), bytes));
             theirs.push(seconds((0..jobs).map(|_| idle.kubectl(&script(mib))).collect(), bytes));
         }
-        report.rates(what, bytes * jobs, ours, theirs);
+        rates(report, what, bytes * jobs, ours, theirs);
     }
 }
 
@@ -244,13 +217,5 @@ fn main() {
     recovery(&mut report, &idle);
     idle.end();
     memory(&mut report);
-    let columns = ["what", "ours", "beside", "ratio", "aim"];
-    println!("| {} |\n|---|---|---|---|---|", columns.join(" | "));
-    for row in &report.0 {
-        let cells: Vec<&str> = columns.iter().map(|column| row[*column].as_str().unwrap_or_default()).collect();
-        println!("| {} |", cells.join(" | "));
-    }
-    if let Ok(path) = std::env::var("WOMM_BENCH_JSON") {
-        std::fs::write(path, serde_json::to_string_pretty(&report.0).expect("JSON")).expect("written");
-    }
+    report.print();
 }
