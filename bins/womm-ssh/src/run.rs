@@ -1,4 +1,5 @@
-//! Which run a host belongs to: $WOMM_RUN's, else `ID/w001`'s, else that of this folder's only task.
+//! Which run a host belongs to: `ID/w001`'s, else $WOMM_RUN's, else that in whose folder we were started, else that of
+//! this folder's only task.
 
 use crate::options::Request;
 use std::ffi::OsStr;
@@ -33,6 +34,11 @@ fn folder(request: &Request) -> Result<PathBuf, String> {
         return found.ok_or_else(|| format!("no task {id:?} runs on this workstation"));
     }
     if let Some(run) = std::env::var_os(names::ENV_RUN).filter(|run| !run.is_empty()) {
+        return Ok(run.into());
+    }
+    // GNU parallel runs us by a name in the run folder. For --load it clears the environment first.
+    let name = std::env::args_os().next().map(PathBuf::from);
+    if let Some(run) = name.as_deref().and_then(Path::parent).filter(|run| run.join(names::RUN_SOCKET).exists()) {
         return Ok(run.into());
     }
     let here = std::env::current_dir().map_err(|e| format!("find the current folder: {e}"))?;
