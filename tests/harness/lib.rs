@@ -10,6 +10,7 @@
 //! | WOMM_TEST_REGISTRY   | kube: a registry to push to and pull from, HOST:PORT                     |
 //! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |
 //! | WOMM_TEST_CLUSTER    | kube: the program tests/cluster, for tests that break its machines       |
+//! | WOMM_TEST_PARALLEL   | the GNU parallel to test with, a path; else the one on PATH              |
 //! | WOMM_TEST_KEEP       | set: a failed test's folder stays                                        |
 //! | WOMM_SOAK            | 1: faults last as long as they are said to, not a shorter time           |
 

@@ -90,6 +90,10 @@ impl Project {
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut path = programs().into_os_string();
+        if let Some(parallel) = std::env::var_os("WOMM_TEST_PARALLEL") {
+            path.push(":");
+            path.push(Path::new(&parallel).parent().expect("the path of a program"));
+        }
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
         let mut env: Vec<(OsString, OsString)> = vec![

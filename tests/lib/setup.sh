@@ -163,7 +163,7 @@ stop_docker() (
 	until_true 30 "the end of dockerd" gone "$WOMM_SETUP_DIR/dockerd.pid" || as_root kill -KILL "$dockerd"
 )
 
-base_packages=perl,rsync,procps,openssh-sftp-server
+base_packages=perl,rsync,procps,openssh-sftp-server,vim-tiny
 # By what is in it: an image of an earlier list is not taken for it.
 base_image_name=womm-test-base:$(echo "bookworm $base_packages" | cksum | cut -d ' ' -f 1)
 

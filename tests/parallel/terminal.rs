@@ -1,0 +1,98 @@
+//! `womm ssh w001` as a terminal: its size, its keys, an editor.
+
+use crate::case::Case;
+use crate::others::{close, open_run};
+use harness::{LONG, Running, Terminal, until};
+
+/// A shell in the pod, at its prompt.
+fn shell(case: &Case) -> (Running, Terminal) {
+    let run = open_run(case.project());
+    let mut terminal = Terminal::start(case.project().ssh().arg("w001"), 33, 101);
+    terminal.until_any(&["# ", "$ "]);
+    // Its prompt is whatever the image says; what the shell writes itself is not on the line that is typed.
+    terminal.keys("PS1='prompt''> '\n");
+    terminal.until("prompt> ");
+    (run, terminal)
+}
+
+fn leave(run: Running, mut terminal: Terminal) {
+    terminal.keys("exit 5\n");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, 5, "{seen}");
+    close(run);
+}
+
+#[test]
+fn its_size() {
+    let case = Case::new("womm ssh w001: resize");
+    let (run, mut terminal) = shell(&case);
+    terminal.keys("tty; echo size $(stty size) $TERM\n");
+    terminal.until("/dev/pts/");
+    terminal.until("size 33 101 xterm");
+    terminal.until("prompt> ");
+    terminal.keys("trap 'echo si''gnal' WINCH; echo rea''dy\n");
+    terminal.until("ready");
+    terminal.resize(44, 122);
+    terminal.until("signal");
+    terminal.keys("echo size $(stty size)\n");
+    terminal.until("size 44 122");
+    leave(run, terminal);
+}
+
+#[test]
+fn interrupted() {
+    let case = Case::new("womm ssh w001: ^C");
+    let (run, mut terminal) = shell(&case);
+    // One process that is in the foreground before it says so: ^C is not to meet bash between two commands.
+    terminal.keys("sh -c \"echo be''gin; exec sleep 1000\"\n");
+    terminal.until("begin");
+    terminal.keys("\x03");
+    terminal.until("prompt> ");
+    terminal.keys("echo st''atus $?\n");
+    terminal.until("status 130");
+    leave(run, terminal);
+}
+
+#[test]
+fn stopped_and_continued() {
+    let case = Case::new("womm ssh w001: ^Z, fg");
+    let (run, mut terminal) = shell(&case);
+    terminal.keys("sh -c \"echo be''gin; exec cat\"\n");
+    terminal.until("begin");
+    terminal.keys("\x1a");
+    terminal.until("Stopped");
+    terminal.until("prompt> ");
+    terminal.keys("jobs; echo st''ill here\n");
+    terminal.until("still here");
+    terminal.keys("fg; echo st''atus $?\n");
+    terminal.until("exec cat"); // bash says what it continues
+    terminal.keys("typed\n");
+    terminal.until("typed\r\ntyped");
+    terminal.keys("\x04");
+    terminal.until("status 0");
+    leave(run, terminal);
+}
+
+#[test]
+fn an_editor() {
+    let case = Case::new("womm ssh w001: vi");
+    let (run, mut terminal) = shell(&case);
+    terminal.keys("vi /tmp/edited\n");
+    terminal.until("/tmp/edited");
+    terminal.keys("ifirst lime\x1b0wcwline\x1bosecond\x1b");
+    terminal.until("second");
+    // Its screen is as large as the terminal is now.
+    terminal.resize(20, 60);
+    // The size travels beside the keys: asked until it has arrived.
+    until(LONG, "the new size", || {
+        terminal.keys(":set lines?\r");
+        terminal.until("lines=");
+        terminal.until_any(&["20", "33"]);
+        terminal.seen().contains("lines=20").then_some(())
+    });
+    terminal.keys(":wq\r");
+    terminal.until("prompt> ");
+    let text = case.project().ssh().words("w001 cat /tmp/edited").run();
+    text.succeeds().writes("first line\nsecond\n");
+    leave(run, terminal);
+}
