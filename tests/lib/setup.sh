@@ -129,6 +129,40 @@ need_cargo() {
 # folder of another user is meant, as it is where root tests a user's clone.
 tracked() { git -c safe.directory="$root" -C "$root" ls-files -z; }
 
+# parallel_of SUITE prints the path of the GNU parallel of that Debian, which is unpacked beside the tests and not installed.
+# apt is told of the suite in folders of its own; the system's lists and sources stay as they are. A package that is
+# there is not looked for again on the same day.
+parallel_of() (
+	folder=$tests_cache/parallel-$1
+	program=$folder/root/usr/bin/parallel
+	exec 8>"$folder.lock"
+	flock -w 600 8 || die "gave up waiting for $folder.lock: who gets GNU parallel there?"
+	if [ -z "$(find "$folder/got" -mmin -1440 2>/dev/null)" ] || [ ! -x "$program" ]; then
+		get_parallel "$1" "$folder" >&2 8>&-
+	fi
+	echo "$program"
+)
+
+get_parallel() (
+	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ -r "$keyring" ] || need_packages debian-archive-keyring
+	rm -rf -- "$2"
+	mkdir -p "$2/lists/partial" "$2/cache/archives/partial" "$2/root"
+	cd "$2"
+	echo "deb [signed-by=$keyring] http://deb.debian.org/debian $1 main" >sources.list
+	: >status
+	# As root apt would hand over to a user who may not enter this folder.
+	set -- -q -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+		-o Dir::State="$2" -o Dir::State::Lists="$2/lists" -o Dir::State::status="$2/status" -o Dir::Cache="$2/cache" \
+		-o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+	{ timeout 300 apt-get "$@" update && timeout 300 apt-get "$@" download parallel; } >log 2>&1 </dev/null ||
+		die "could not get the package parallel, see $PWD/log"
+	dpkg-deb -x parallel_*.deb root
+	rm -rf -- lists cache parallel_*.deb
+	touch got
+)
+
 # ---- Docker
 
 docker_answers() { timeout 10 docker info >/dev/null 2>&1; }

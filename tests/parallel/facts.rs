@@ -24,12 +24,12 @@ exit "$status"
 /// The words of a run with a GNU parallel that notes its sshloginfile in the test's folder.
 fn watched(project: &Project, cmd: Cmd) -> Cmd {
     let notes = project.root().display().to_string();
-    let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("parallel"));
+    let rest = std::env::var_os("PATH").unwrap();
+    let on_path = std::env::split_paths(&rest).map(|folder| folder.join("parallel"));
     let under_test = std::env::var_os("WOMM_TEST_PARALLEL").map(PathBuf::from).into_iter();
     let real = under_test.chain(on_path).find(|path| path.exists()).unwrap().display().to_string();
     let tool = project.tool("parallel", &WATCHED.replace("NOTES", &notes).replace("REAL", &real));
     let programs = harness::project::programs();
-    let rest = std::env::var_os("PATH").unwrap();
     let path: Vec<_> =
         [tool.parent().unwrap().into(), programs].into_iter().chain(std::env::split_paths(&rest)).collect();
     cmd.env("PATH", std::env::join_paths(path).unwrap())
@@ -160,22 +160,21 @@ fn jobs_have_room() {
     // Nothing can be written below /proc, and it has no room.
     for (change, why) in [("mv /tmp /gone", "TMPDIR /tmp"), ("mv /tmp /gone; ln -s /proc /tmp", "is full")] {
         let log = project.at("log");
-        let mut run = project.parallel(1).arg("--joblog").arg(&log).words("-j1 --").stdin_held().start();
+        // The first job is under way when the change comes, the second one comes after it.
+        let jobs = "touch begun; until [ -e go-on ]; do sleep 0.1; done; echo before\necho after; exit 3\n";
+        let mut run = project.parallel(1).arg("--joblog").arg(&log).words("-k --").stdin(jobs).start();
         let task = run.task();
-        run.send("echo before\n");
-        until(LONG, "the first job", || {
-            let before = fs::read_to_string(&log).is_ok_and(|text| text.lines().count() == 2);
-            before.then_some(())
-        });
+        until(LONG, "the first job", || project.at("begun").exists().then_some(()));
         let pod = until(LONG, "the pod", || engine.pods(&task).pop());
         assert!(engine.inside(&pod, change).is_some());
-        run.send("echo after; exit 3\n");
-        run.end_of_input();
+        project.write("go-on", "");
         let outcome = run.finish();
         outcome.exits(1).writes("before\n").task();
         outcome.holds("why is said", outcome.stderr.contains(why));
         assert_eq!(joblog::codes(&log), [0, 255]);
-        fs::remove_file(&log).unwrap();
+        for file in ["log", "begun", "go-on"] {
+            fs::remove_file(project.at(file)).unwrap();
+        }
     }
 }
 

@@ -118,7 +118,7 @@ fn only_said() {
 #[test]
 fn said_and_run() {
     plain("-v", &["-v", "-k", "--", "echo", ":::", "a", "b"], "", 0, "echo a\na\necho b\nb\n");
-    plain("--shell-quote", &["--shell-quote", "-k"], "a b\n", 0, "a\\ b\n");
+    plain("--shell-quote", &["--shell-quote", "-k", "--"], "a b\n", 0, "a\\ b\n");
 }
 
 #[test]
