@@ -19,6 +19,7 @@ tty=        # how the terminal was, if it is to be put back
 record=     # of the project and its image
 lost=       # how many jobs were
 retries=    # how often a lost one is run again
+no_guests=  # whether jobs are to wait for a pod at their own place
 
 # say MESSAGE: as one line, whatever the user's words hold
 say() { printf '%s: %s\n' "$name" "$(printf %s "$1" | tr '\n\r' '  ')" >&2; }
@@ -155,7 +156,8 @@ run_pods() {
 	rm -- "$run/lines"
 	"$libexec/womm-pods" watch --while 9 <"$run/task" >&6 3<&- 5<&- 6>&- 8>&- &
 	watch=$!
-	"$libexec/womm-sshlogins" --while 9 --file "$run/slf" ${retries:+--retries "$retries"} <&5 >&2 3<&- 5<&- 6>&- 8>&- &
+	"$libexec/womm-sshlogins" --while 9 --file "$run/slf" ${retries:+--retries "$retries"} \
+		${no_guests:+--no-guests} <&5 >&2 3<&- 5<&- 6>&- 8>&- &
 	logins=$!
 	exec 5<&- 6>&-
 

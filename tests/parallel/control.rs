@@ -146,7 +146,9 @@ fn only_on_hosts_with_little_load() {
 fn with_less_priority() {
     let case = Case::new("--nice");
     let run = case.ours().words("--nice 7 -k -n0 --").arg("nice").words("::: 1").run();
-    run.succeeds().writes("7\n").quiet_task();
+    run.succeeds().quiet_task();
+    // Of a container engine that is nice itself, more.
+    run.holds("nice", run.text().trim().parse::<i32>().is_ok_and(|nice| nice >= 7));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! without the remedy that it names: tried, by taking the remedy away.
 
 use crate::case::Case;
-use harness::{Cmd, Engine, LONG, Pod, Project, Running, joblog, until};
+use harness::{Cmd, Engine, LONG, Pod, Project, Running, joblog, tool, until};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -153,28 +153,27 @@ fn jobs_have_a_shell() {
 fn jobs_have_room() {
     let case = Case::new("fact: no TMPDIR, or a full one, makes exit 3 a 0");
     let project = case.project();
-    let engine = project.engine();
-    if engine == Engine::Kube {
+    if project.engine() == Engine::Kube {
         return case.has_no_sense_here("/tmp of its pods can't be taken away; the agent is the same");
     }
+    // Nothing is mounted below /tmp then.
+    case.share_nothing();
     // Nothing can be written below /proc, and it has no room.
     for (change, why) in [("mv /tmp /gone", "TMPDIR /tmp"), ("mv /tmp /gone; ln -s /proc /tmp", "is full")] {
         let log = project.at("log");
         // The first job is under way when the change comes, the second one comes after it.
-        let jobs = "touch begun; until [ -e go-on ]; do sleep 0.1; done; echo before\necho after; exit 3\n";
+        let jobs = "touch /var/tmp/begun; until [ -e /var/tmp/go-on ]; do sleep 0.1; done; echo before\n\
+            echo after; exit 3\n";
         let mut run = project.parallel(1).arg("--joblog").arg(&log).words("-k --").stdin(jobs).start();
         let task = run.task();
-        until(LONG, "the first job", || project.at("begun").exists().then_some(()));
-        let pod = until(LONG, "the pod", || engine.pods(&task).pop());
-        assert!(engine.inside(&pod, change).is_some());
-        project.write("go-on", "");
+        let pod = until(LONG, "the first job", || Engine::Docker.pods_where(&task, "test -e /var/tmp/begun").pop());
+        tool("docker", ["exec", "--user", "0", &pod.name, "sh", "-c", change]);
+        assert!(Engine::Docker.inside(&pod, "touch /var/tmp/go-on").is_some());
         let outcome = run.finish();
         outcome.exits(1).writes("before\n").task();
         outcome.holds("why is said", outcome.stderr.contains(why));
         assert_eq!(joblog::codes(&log), [0, 255]);
-        for file in ["log", "begun", "go-on"] {
-            fs::remove_file(project.at(file)).unwrap();
-        }
+        fs::remove_file(&log).unwrap();
     }
 }
 

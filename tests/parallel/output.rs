@@ -118,7 +118,8 @@ fn only_said() {
 #[test]
 fn said_and_run() {
     plain("-v", &["-v", "-k", "--", "echo", ":::", "a", "b"], "", 0, "echo a\na\necho b\nb\n");
-    plain("--shell-quote", &["--shell-quote", "-k", "--"], "a b\n", 0, "a\\ b\n");
+    let both = Case::new("--shell-quote").same(0, |cmd, _| cmd.words("--shell-quote -k --").stdin("a b\n'c'\n"));
+    assert_eq!(both.ours.text().lines().count(), 2);
 }
 
 #[test]

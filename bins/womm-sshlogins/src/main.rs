@@ -42,6 +42,10 @@ struct Options {
     /// Run a lost job again, on another pod if need be, up to so many times. Its output appears when it has ended
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
+    /// Jobs of a place that stays empty wait for a pod there: what came before them has left files in it, or each pod
+    /// is to be visited once
+    #[arg(long)]
+    no_guests: bool,
     /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
     #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
     window: u64,
@@ -87,7 +91,8 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     let task = record.task()?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Engine::for_task(task).await?;
-    let places = Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries));
+    let places =
+        Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, !options.no_guests));
     let listener = files::listen(task)?;
     files::write_sshloginfile(&options.file, task)?;
     tokio::spawn(jobs::take(listener, places.clone()));

@@ -51,6 +51,8 @@ pub struct Places {
     pub pace: Duration,
     /// How often a lost job is run again.
     pub retries: u32,
+    /// Whether the jobs of an empty place go to others.
+    pub guests: bool,
     leaving: watch::Sender<bool>,
     states: Vec<watch::Sender<State>>,
     slots: Vec<Arc<Semaphore>>,
@@ -85,7 +87,7 @@ pub fn pace(pods: u32) -> Duration {
 const REMEMBERED: usize = 4096;
 
 impl Places {
-    pub fn new(task: &Task, engine: Engine, id: String, stream: Config, retries: u32) -> Self {
+    pub fn new(task: &Task, engine: Engine, id: String, stream: Config, retries: u32, guests: bool) -> Self {
         let count = task.pods as usize;
         Self {
             task: task.clone(),
@@ -95,6 +97,7 @@ impl Places {
             stream,
             pace: pace(task.pods),
             retries,
+            guests,
             leaving: watch::Sender::new(false),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
             states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
@@ -123,7 +126,7 @@ impl Places {
     /// Where the jobs of a place that has been empty for long are guests: another place with a pod, if there is one.
     pub fn host_of(&self, guest: usize) -> Option<usize> {
         let mut pods = self.pods();
-        if pods.empty_since[guest].elapsed() < EMPTY {
+        if !self.guests || pods.empty_since[guest].elapsed() < EMPTY {
             return None;
         }
         let is_up = |place: usize| matches!(*self.states[place].borrow(), State::Up(..));
