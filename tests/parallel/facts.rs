@@ -49,12 +49,14 @@ fn unchanged(project: &Project) -> String {
 #[test]
 fn all_hosts_are_listed_from_the_start() {
     let case = Case::new("fact: an empty sshloginfile, one that grows");
-    let cmd = watched(case.project(), case.project().parallel(4));
+    let log = case.project().at("log");
+    let cmd = watched(case.project(), case.project().parallel(4)).arg("--joblog").arg(&log);
     let run = cmd.words("--delay 0.1 -n0 --").arg("uname -n; sleep 2").words("::: 1 2 3 4").run();
     let task = run.succeeds().quiet_task();
     let pods: BTreeSet<&str> = run.text().lines().collect();
-    run.holds("each host was used", pods.len() == 4);
     run.holds("all ran in pods", pods.iter().all(|pod| pod.starts_with(&format!("womm-task-{task}-"))));
+    let hosts: BTreeSet<String> = joblog::read(&log).into_values().map(|job| job.host).collect();
+    assert_eq!(hosts.len(), 4, "each was used: {hosts:?}");
     assert_eq!(unchanged(case.project()), "1/w001\n1/w002\n1/w003\n1/w004\n");
 }
 
@@ -70,7 +72,8 @@ fn hosts_are_not_asked_for_cpus() {
 }
 
 /// Fact: GNU parallel holds back where a host has more jobs than sshd would let in at once. Remedy: no host has more
-/// than nine. Each job here waits for all eleven.
+/// than nine. Each job here waits for all eleven; with eleven on one host that went well too, when it was tried, so it is
+/// the sshloginfile that fails then.
 #[test]
 fn a_host_has_nine_jobs_at_most() {
     let case = Case::new("fact: more than 9 jobs a host are held back");
@@ -78,8 +81,8 @@ fn a_host_has_nine_jobs_at_most() {
         until [ $(ls /tmp/barrier | wc -l) -ge 11 ]; do i=$((i + 1)); [ $i -lt 300 ] || exit 9; sleep 0.1; done";
     let cmd = watched(case.project(), case.project().parallel(1)).words("--procs-per-pod 11 -n0 --").arg(barrier);
     let run = cmd.words("::: 1 2 3 4 5 6 7 8 9 10 11").run();
-    assert_eq!(unchanged(case.project()), "9/w001\n2/w001-2\n");
     run.succeeds().quiet_task();
+    assert_eq!(unchanged(case.project()), "9/w001\n2/w001-2\n");
 }
 
 /// A run of two pods, in each of which a job has begun: 1 waits for the file `go-on`, as the later ones do, and the
@@ -113,7 +116,7 @@ fn ended(case: &Case, mut run: Running, task: &str, code: i32) -> Vec<u32> {
     words
 }
 
-/// Fact: a host that leaves the sshloginfile makes --retries hang. Remedy: hosts are slots, which stay while pods come
+/// Fact: a host that leaves the sshloginfile can make --retries hang; not always, so the file is compared too. Remedy: hosts are slots, which stay while pods come
 /// and go.
 #[test]
 fn a_pod_that_leaves_is_a_host_that_stays() {
@@ -125,7 +128,7 @@ fn a_pod_that_leaves_is_a_host_that_stays() {
     assert_eq!(unchanged(case.project()), "1/w001\n1/w002\n");
 }
 
-/// Fact: an sshloginfile that is read again crashes -X. Remedy: it never changes, though a pod does.
+/// Fact: an sshloginfile that is read again can crash -X; as above. Remedy: it never changes, though a pod does.
 #[test]
 fn many_arguments_and_a_pod_that_leaves() {
     let case = Case::new("fact: a reload crashes -X");
