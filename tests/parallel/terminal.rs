@@ -30,10 +30,13 @@ fn its_size() {
     terminal.until("/dev/pts/");
     terminal.until("size 33 101 xterm");
     terminal.until("prompt> ");
-    terminal.keys("trap 'echo si''gnal' WINCH; echo rea''dy\n");
+    // Not bash, which keeps a trap for later while it reads a line.
+    let waits = "trap 'echo si\"\"gnal; exit' WINCH; echo rea\"\"dy; while :; do sleep 0.1; done";
+    terminal.keys(&format!("sh -c \"{}\"\n", waits.replace('"', "\\\"")));
     terminal.until("ready");
     terminal.resize(44, 122);
     terminal.until("signal");
+    terminal.until("prompt> ");
     terminal.keys("echo size $(stty size)\n");
     terminal.until("size 44 122");
     leave(run, terminal);
