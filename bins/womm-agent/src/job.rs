@@ -323,7 +323,7 @@ async fn feed(
     while let Some(piece) = stdin_rx.recv().await {
         match (piece, &mut stdin) {
             (Some(frame), Some(pipe)) => {
-                let taken = (frame.len() as u32).to_be_bytes();
+                let taken = frame::taken(frame.len());
                 let written = pipe.write_all(&frame[HEADER..]).await;
                 waiting.fetch_sub(frame.len(), Ordering::Relaxed);
                 let said = match written {

@@ -39,7 +39,7 @@ pub struct Agent {
 }
 
 /// Whether the pod goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     No,
     /// It was told to end: what runs may go on for a moment, nothing new begins.
@@ -135,7 +135,6 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
         jobs: AtomicUsize::new(0),
         ending: watch::Sender::new(Ending::No),
     });
-
     let system = |e: io::Error| Failure::outside(format!("catch signals: {e}"));
     let mut term = signal(SignalKind::terminate()).map_err(system)?;
     let mut int = signal(SignalKind::interrupt()).map_err(system)?;

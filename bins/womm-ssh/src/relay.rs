@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
-use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, encode};
+use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, encode, taken_of};
 
 /// Runs the job; our exit code.
 pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
@@ -182,7 +182,7 @@ impl Relay {
                     self.stderr_bytes += payload.len() as u64;
                 }
                 Kind::StdinTaken => {
-                    let taken = payload.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                    let taken = taken_of(payload).map_err(broken)?;
                     self.under_way = self.under_way.saturating_sub(taken);
                 }
                 Kind::StdinClosed => self.stdin = Stdin::Ended,

@@ -15,7 +15,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use womm_stream::frames;
 use womm_stream::session::Stream;
-use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW};
+use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, taken, taken_of};
 
 /// What GNU parallel has run for files that it brings and takes, the other ends of rsync(1) and scp(1).
 const TALKERS: [&[u8]; 3] = [b"rsync --server", b"scp -", b"exec rsync --server"];
@@ -38,7 +38,10 @@ pub async fn run(job: &Job<'_>, client: Client) {
         Ok(None) => {}
         Err(e) => {
             let tmpdir = std::env::temp_dir();
-            let why = format!("job lost: hold back its input or output in {}: {e}", tmpdir.display());
+            let why = format!(
+                "job lost: hold back its input or output in {}: {e}: point TMPDIR at a folder with room",
+                tmpdir.display()
+            );
             tell(&mut writer, &End::without_output(How::Lost, why)).await;
         }
     }
@@ -64,7 +67,7 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
         let end = tokio::select! {
             end = hold(from_pod, &mut output, taken_tx) => end?,
             sent = send(job, to_pod, &mut input, taken_rx) => return sent.map(|()| None),
-            () = signals(frames) => return Ok(None), // the stream is dropped, so reset: the agent ends the job
+            () = frames.drained() => return Ok(None), // the stream is dropped, so reset: the agent ends the job
         };
         let why = match end {
             Some(End { how: How::Denied, .. }) => {
@@ -94,8 +97,7 @@ async fn spool(frames: &mut Frames, input: &mut File, writer: &mut OwnedWriteHal
         match kind {
             Kind::Stdin => {
                 input.write_all(&frame).await?;
-                let taken = (frame.len() as u32).to_be_bytes();
-                frames::write(writer, Kind::StdinTaken, &taken).await?;
+                frames::write(writer, Kind::StdinTaken, &taken(frame.len())).await?;
             }
             Kind::StdinEof => {
                 input.write_all(&frame).await?;
@@ -150,18 +152,13 @@ async fn hold(
                 return Ok(End::decode(&frame[HEADER..]).ok());
             }
             Kind::StdinTaken => {
-                let count = frame[HEADER..].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                let Ok(count) = taken_of(&frame[HEADER..]) else { return Ok(None) };
                 let _ = taken_tx.send(count);
             }
             Kind::StdinClosed => {} // womm-ssh has ended its part already
             _ => output.write_all(&frame).await?,
         }
     }
-}
-
-/// Ready when womm-ssh is gone; all that it sends after stdin is what a job that may run again can't be sent.
-async fn signals(frames: &mut Frames) {
-    while frames.next().await.is_some() {}
 }
 
 async fn pass_on(mut output: File, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {

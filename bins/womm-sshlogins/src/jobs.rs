@@ -95,7 +95,12 @@ impl Frames {
         self.frames_rx.recv().await
     }
 
-    /// Ready when womm-ssh is gone.
+    /// Ready when womm-ssh is gone; drops what it still sends, which is nothing for a job that has all of its stdin.
+    pub async fn drained(&mut self) {
+        while self.next().await.is_some() {}
+    }
+
+    /// Ready when womm-ssh is gone; what it sends is kept.
     pub async fn hung_up(&mut self) {
         let _ = (&mut self.task).await;
     }
@@ -103,7 +108,7 @@ impl Frames {
 
 /// A job, and the place it was sent to.
 pub struct Job<'a> {
-    pub places: &'a Arc<Places>,
+    pub places: &'a Places,
     pub open: Open,
     /// The frame that the job came in.
     pub frame: Vec<u8>,
@@ -112,7 +117,7 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    fn new(places: &'a Arc<Places>, open: Open, frame: Vec<u8>) -> Result<Self, End> {
+    fn new(places: &'a Places, open: Open, frame: Vec<u8>) -> Result<Self, End> {
         let host = String::from_utf8_lossy(&open.host).into_owned();
         match slot::place(&host).filter(|place| *place < places.task.pods as usize) {
             Some(place) => Ok(Self { places, open, frame, host, place }),

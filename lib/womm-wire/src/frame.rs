@@ -107,6 +107,20 @@ pub fn header_of(kind: Kind, length: usize) -> [u8; HEADER] {
     [kind as u8, l[0], l[1], l[2], l[3]]
 }
 
+/// The payload of [`Kind::StdinTaken`]: so many bytes of stdin frames, headers included.
+pub fn taken(count: usize) -> [u8; 4] {
+    (count as u32).to_be_bytes()
+}
+
+/// Reads the payload of [`Kind::StdinTaken`].
+///
+/// # Errors
+/// If it has not four bytes.
+pub fn taken_of(payload: &[u8]) -> Result<usize, Malformed> {
+    let bytes = payload.try_into().map_err(|_| Malformed::Payload(Kind::StdinTaken))?;
+    Ok(u32::from_be_bytes(bytes) as usize)
+}
+
 /// A whole frame.
 ///
 /// # Panics
@@ -380,6 +394,12 @@ mod tests {
         assert!(header([99, 0, 0, 0, 0]).is_err());
         assert!(End::decode(b"e").is_err());
         assert!(Size::decode(&[0; 5]).is_err());
+        assert!(taken_of(&[0; 3]).is_err() && taken_of(&[0; 5]).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_survives_the_wire() {
+        assert_eq!(taken_of(&taken(STDIN_WINDOW)), Ok(STDIN_WINDOW));
     }
 
     #[test]
