@@ -1,0 +1,29 @@
+//! Who asks, and until when it makes sense to answer.
+
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// One call's. Cloned for the parts of a call.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The operation: a retry after a restart of either end has the same, so that it is done once.
+    pub operation: OperationId,
+    /// After it, [`crate::Error::Again`] is the answer.
+    pub deadline: Instant,
+    /// The caller has gone; what is under way may stop.
+    pub cancelled: CancellationToken,
+}
+
+/// {client, number}: unique as long as the client's journal is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OperationId {
+    pub client: u64,
+    pub number: u64,
+}
+
+impl Context {
+    /// One that ends after so long.
+    pub fn new(operation: OperationId, within: Duration) -> Self {
+        Self { operation, deadline: Instant::now() + within, cancelled: CancellationToken::new() }
+    }
+}

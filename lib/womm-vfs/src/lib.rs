@@ -1,0 +1,27 @@
+//! What a file system is to womm-nfs.
+//!
+//! womm-nfs owns client ids, stateids, locks and replay; a file system behind [`Vfs`] owns nodes and their content. It knows
+//! nodes by number, not by path, and nothing of NFS.
+//!
+//! | part | module |
+//! |---|---|
+//! | the trait | [`vfs`] |
+//! | nodes, names, attributes | [`node`] |
+//! | who asks, until when | [`context`] |
+//! | errors | [`error`] |
+//! | what happens unasked: invalidations, a backend away and back | [`event`] |
+//! | the time, which tests move | [`clock`] |
+
+pub mod clock;
+pub mod context;
+pub mod error;
+pub mod event;
+pub mod node;
+pub mod vfs;
+
+pub use clock::Clock;
+pub use context::Context;
+pub use error::{Error, Result};
+pub use event::Event;
+pub use node::{Attributes, Kind, Name, NodeId, SetAttributes};
+pub use vfs::Vfs;
