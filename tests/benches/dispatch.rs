@@ -42,7 +42,7 @@ fn rate(project: &Project, run: Cmd) -> f64 {
 fn rates(report: &mut Report, project: &Project) {
     let slots = (PODS * SLOTS).to_string();
     let (mut ours, mut by_ssh, mut local) = (Vec::new(), Vec::new(), Vec::new());
-    let stand_in = project.tool("stand-in", "#!/bin/sh\nshift\nexec sh -c \"$*\"\n");
+    let stand_in = project.tool("stand-in", "#!/bin/sh\nshift\n[ \"$1\" != -- ] || shift\nexec sh -c \"$*\"\n");
     for _ in 0..ROUNDS {
         ours.push(rate(project, project.parallel(PODS).args(["--procs-per-pod", &SLOTS.to_string()])));
         let hosts: Vec<String> = (1..=PODS).map(|number| format!("{SLOTS}/w{number:03}")).collect();
@@ -80,8 +80,11 @@ fn cpu(servers: &[i32]) -> f64 {
 }
 
 fn one_job(report: &mut Report, project: &Project) {
-    let mut run =
-        project.parallel(1).args(["--", "sleep", "1000", ":::", "1"]).deadline(Duration::from_secs(600)).start();
+    let mut run = project
+        .parallel(1)
+        .args(["--procs-per-pod", "2", "--", "sleep", "1000", ":::", "1"])
+        .deadline(Duration::from_secs(600))
+        .start();
     let task = run.task();
     let folder = project.run_folders().pop().expect("of the run");
     let womm = || {
@@ -130,10 +133,9 @@ fn start(report: &mut Report, project: &Project) {
     let image = project.womm_file()["image"].as_str().expect("setup wrote it").to_owned();
     for round in 0..ROUNDS {
         let begun = Instant::now();
-        let mut run =
-            project.parallel(PODS).args(["--", "echo", "out;", "sleep", "5", ":::", "1", "2", "3", "4"]).arg("--");
-        run = run.deadline(Duration::from_secs(120));
-        let mut run = run.start();
+        // By line, so that the output is seen before the job has ended, and the run goes on until it was seen.
+        let run = project.parallel(PODS).args(["--line-buffer", "--", "echo", "out;", "sleep", "60", ":::"]);
+        let mut run = run.args(["1", "2", "3", "4"]).deadline(Duration::from_secs(120)).start();
         run.until("the first output", |run| (!run.stdout().is_empty()).then_some(()));
         ours.push(begun.elapsed().as_secs_f64());
         run.signal(harness::Signal::INT);

@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 5;
 const MIB: u64 = 1 << 20;
 
-/// A run whose pods do nothing, to be used from outside.
+/// Slots of each pod: a run's own job takes one, those of the measurements are to find others free.
+const SLOTS: u32 = 128;
+
+/// A run whose pods do nothing, to be used as GNU parallel uses them.
 struct Idle {
     project: Project,
     run: Running,
@@ -23,9 +26,9 @@ struct Idle {
 }
 
 impl Idle {
-    fn start(pods: u32, procs: u32) -> Self {
+    fn start(pods: u32) -> Self {
         let project = Engine::Kube.project();
-        let options = format!("--kube-mem 512Mi --procs-per-pod {procs} -- sleep 3600 {{#}} :::");
+        let options = format!("--kube-mem 512Mi --procs-per-pod {SLOTS} -- sleep 3600 {{#}} :::");
         let mut run = project.parallel(pods).words(&options).arg("1").deadline(Duration::from_secs(3600)).start();
         let task = run.task();
         let up = || Some(Engine::Kube.pods(&task)).filter(|up| up.len() == pods as usize);
@@ -147,7 +150,7 @@ fn agent_memory(idle: &Idle) -> f64 {
 
 fn memory(report: &mut Report) {
     let (few, many, jobs) = (1, 9, 100);
-    let idle = Idle::start(few, 1);
+    let idle = Idle::start(few);
     let (logins_few, agent_few) = (logins_memory(&idle), agent_memory(&idle));
     let mut sleepers: Vec<Child> =
         (0..jobs).map(|_| idle.womm("w001", "sleep 1000").spawn().expect("can be run")).collect();
@@ -158,7 +161,7 @@ fn memory(report: &mut Report) {
         let _ = sleeper.wait();
     }
     idle.end();
-    let idle = Idle::start(many, 1);
+    let idle = Idle::start(many);
     let logins_many = logins_memory(&idle);
     idle.end();
     let mut row = |what: &str, kib: f64, how: &str| {
@@ -211,7 +214,7 @@ fn cluster(verb: &str) {
 
 fn main() {
     let mut report = Report::default();
-    let idle = Idle::start(1, 1);
+    let idle = Idle::start(1);
     throughput(&mut report, &idle);
     latency(&mut report, &idle);
     recovery(&mut report, &idle);

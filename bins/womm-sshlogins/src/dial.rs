@@ -145,7 +145,8 @@ async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greet
         let _permit = places.dials.acquire().await.map_err(|e| Outcome::NotNow(e.to_string()))?;
         if tries.is_empty() || stream.is_known() {
             if tries.len() == MOST_TRIES {
-                drop(tries.remove(0)); // the oldest waits for what will not come
+                // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
+                drop(tries.remove(1));
             }
             tries.push(Box::pin(try_once(places, pod, stream)));
         }

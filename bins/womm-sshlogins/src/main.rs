@@ -179,7 +179,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 impl Options {
     fn stream(&self, pods: u32) -> Config {
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);
-        let interval = self.keepalive.unwrap_or_else(|| places::pace(pods));
+        let interval = self.keepalive.unwrap_or_else(|| places::pace(pods) * 2);
         Config { window, interval, deadline: self.keepalive_deadline }.bounded()
     }
 

@@ -78,9 +78,9 @@ struct Standing {
     dialler: tokio::task::AbortHandle,
 }
 
-/// A second; more for many pods, which go by one API server.
+/// Half a second; more for many pods, which go by one API server.
 pub fn pace(pods: u32) -> Duration {
-    Duration::from_secs(1).mul_f64((f64::from(pods) / 200.0).max(1.0))
+    Duration::from_millis(500).mul_f64((f64::from(pods) / 100.0).max(1.0))
 }
 
 /// How many pods' ends are remembered for jobs that are about to ask.

@@ -1,10 +1,9 @@
 //! The multiplexer: many streams over one, each with flow control of its own (yamux).
 
+use crate::pings::Answering;
 use futures::future::poll_fn;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode};
@@ -14,6 +13,10 @@ pub type Stream = Compat<yamux::Stream>;
 
 /// The most jobs at once over one wire.
 pub const MOST_STREAMS: usize = 4096;
+
+/// The most bytes by which the windows of a wire's streams grow beyond yamux's 256 KiB each. A stream that is read fast gets
+/// more of it: over a wire of 50 ms, 256 KiB at a time are 5 MiB/s.
+const MOST_GROWTH: usize = 4 << 20;
 
 /// Which end this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,75 +90,17 @@ fn words(error: &yamux::ConnectionError) -> String {
     }
 }
 
-/// Bytes of a yamux frame's header: version, type, flags (2), stream (4), length (4).
-const YAMUX_HEADER: usize = 12;
-const YAMUX_DATA: u8 = 0;
-const YAMUX_PING: u8 = 2;
-const YAMUX_GO_AWAY: u8 = 3;
-
-/// Keeps yamux's pings from the other end. yamux 0.14 stops reading while an answer to one waits to be sent: two ends that
-/// both do so, with full buffers in both directions, never go on. The pings serve to let windows grow, which ours don't, and
-/// whether the other end is there is the business of the layer below.
-///
-/// And takes yamux at its word when it tells the other end that it breaks the protocol: it would go on until that one closes.
-struct WithoutPings<W> {
-    wire: W,
-    /// Bytes of the present frame's body that are still to be written.
-    left: usize,
-    /// GoAway was sent.
-    over: bool,
-}
-
-impl<W: AsyncRead + Unpin> AsyncRead for WithoutPings<W> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.over {
-            return Poll::Ready(Err(io::Error::other("the other end breaks the protocol of streams")));
-        }
-        Pin::new(&mut self.wire).poll_read(cx, into)
-    }
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for WithoutPings<W> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // yamux writes a frame's header by itself; of one that was written in part, the rest counts as body.
-        let (kind, body) = match bytes {
-            [_, kind, _, _, _, _, _, _, a, b, c, d] if self.left == 0 => {
-                let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-                (Some(*kind), if *kind == YAMUX_DATA { length } else { 0 })
-            }
-            _ => (None, 0),
-        };
-        if kind == Some(YAMUX_PING) {
-            return Poll::Ready(Ok(YAMUX_HEADER));
-        }
-        let begins = self.left == 0;
-        let written = std::task::ready!(Pin::new(&mut self.wire).poll_write(cx, bytes))?;
-        if begins {
-            self.left = YAMUX_HEADER + body;
-        }
-        self.left = self.left.saturating_sub(written);
-        self.over |= kind == Some(YAMUX_GO_AWAY);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_shutdown(cx)
-    }
-}
-
 /// Starts the multiplexer on what carries it: a [`crate::resumable::Link`], or in tests anything.
 pub fn start<W>(wire: W, side: Side) -> (Session, Incoming)
 where
     W: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut config = Config::default();
+    // Not more streams than the room is for, before there is room for less.
+    config.set_max_connection_receive_window(Some(MOST_STREAMS * yamux::DEFAULT_CREDIT as usize + MOST_GROWTH));
     config.set_max_num_streams(MOST_STREAMS);
     let mode = if side == Side::Workstation { Mode::Client } else { Mode::Server };
-    let connection = Connection::new(WithoutPings { wire, left: 0, over: false }.compat(), config, mode);
+    let connection = Connection::new(Answering::new(wire).compat(), config, mode);
     let (requests_tx, requests_rx) = mpsc::channel(64);
     let (incoming_tx, incoming_rx) = mpsc::unbounded_channel(); // bounded by MOST_STREAMS
     let (ended_tx, ended_rx) = watch::channel(None);
@@ -247,33 +192,6 @@ mod tests {
         theirs.read_exact(&mut got).await.expect("passes the stuck one");
         assert_eq!(&got, b"ping");
         assert!(!filler.is_finished());
-    }
-
-    #[tokio::test]
-    async fn pings_stay_here_and_nothing_else_does() {
-        use yamux::Config;
-        let (near, mut far) = tokio::io::duplex(64 << 10);
-        let mut connection = Connection::new(
-            WithoutPings { wire: near, left: 0, over: false }.compat(),
-            Config::default(),
-            Mode::Client,
-        );
-        let mut stream = poll_fn(|cx| connection.poll_new_outbound(cx)).await.expect("alive").compat();
-        tokio::spawn(async move { poll_fn(|cx| connection.poll_next_inbound(cx)).await.is_some() });
-        // Twelve bytes that look like a ping's header are data all the same.
-        let data = [&[0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0][..], &[7; 100_000]].concat();
-        stream.write_all(&data[..12]).await.expect("alive");
-        stream.write_all(&data[12..]).await.expect("alive");
-        let mut got = Vec::new();
-        while got.len() < data.len() {
-            let mut header = [0; YAMUX_HEADER];
-            far.read_exact(&mut header).await.expect("alive");
-            assert_eq!(header[1], YAMUX_DATA, "{header:?}");
-            let start = got.len();
-            got.resize(start + u32::from_be_bytes([header[8], header[9], header[10], header[11]]) as usize, 0);
-            far.read_exact(&mut got[start..]).await.expect("alive");
-        }
-        assert_eq!(got, data);
     }
 
     #[tokio::test]

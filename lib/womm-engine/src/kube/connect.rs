@@ -220,7 +220,7 @@ async fn client(config: Config) -> Result<Client, Trouble> {
     std::thread::spawn(move || {
         let _inside = runtime.enter();
         // Nobody waits any more: the deadline passed.
-        let _ = client_tx.send(Client::try_from(config));
+        let _ = client_tx.send(super::client::client(config));
     });
     let client = timeout(PLUGIN_DEADLINE, client_rx).await.map_err(|_| Trouble::Late(PLUGIN_DEADLINE))?;
     let gone = |_| Api::Service("the thread that makes the connection is gone".into());

@@ -8,6 +8,7 @@
 //! it. Events, nodes and ReplicaSets are read where that is allowed, for better words.
 
 mod certificate;
+mod client;
 mod clock;
 mod connect;
 mod create;
