@@ -7,8 +7,10 @@
 
 mod report;
 
-use harness::{Cmd, Engine, Project, joblog, tool};
+use harness::{Cmd, Engine, Project, Running, joblog, tool};
 use report::{Report, Sample};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,15 +22,14 @@ const SLOTS: u32 = 4;
 /// The kernel's clock ticks of /proc/PID/stat (proc(5)), a second.
 const TICKS: f64 = 100.0;
 
-/// Jobs a second, from the start of the first to the end of the last: what starts and ends a run is measured apart.
-fn rate(project: &Project, run: Cmd) -> f64 {
+/// Jobs a second of a run, from the start of the first to the end of the last: what starts and ends a run is measured apart.
+fn rate(project: &Project, run: Cmd, command: &str, jobs: usize) -> f64 {
     let log = project.at("joblog");
     let _ = std::fs::remove_file(&log);
-    let jobs: Vec<String> = (0..JOBS).map(|number| number.to_string()).collect();
-    let run = run.arg("--joblog").arg(&log).args(["--", "true", ":::"]).args(jobs);
-    run.deadline(Duration::from_secs(300)).run().exits(0);
-    let jobs = joblog::read(&log);
-    assert_eq!(jobs.len(), JOBS);
+    let inputs: Vec<String> = (0..jobs).map(|number| number.to_string()).collect();
+    let run = run.arg("--joblog").arg(&log).args(["--", command, ":::"]).args(inputs);
+    run.deadline(Duration::from_secs(600)).run().exits(0);
+    assert_eq!(joblog::read(&log).len(), jobs);
     let text = std::fs::read_to_string(&log).expect("written");
     let times = text.lines().skip(1).map(|line| {
         let mut words = line.split('\t').skip(2).map(|word| word.trim().parse::<f64>().expect("a number"));
@@ -36,34 +37,56 @@ fn rate(project: &Project, run: Cmd) -> f64 {
     });
     let (first, last) =
         times.fold((f64::MAX, 0f64), |(first, last), (start, took)| (first.min(start), last.max(start + took)));
-    JOBS as f64 / (last - first)
+    jobs as f64 / (last - first)
 }
 
 fn rates(report: &mut Report, project: &Project) {
     let slots = (PODS * SLOTS).to_string();
-    let (mut ours, mut by_ssh, mut local) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut by_ssh, mut local, mut as_shell) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let stand_in = project.tool("stand-in", "#!/bin/sh\nshift\n[ \"$1\" != -- ] || shift\nexec sh -c \"$*\"\n");
+    // GNU parallel that thinks it runs its jobs here, with a shell that runs them in the pods: no perl around the job there.
+    let shell = project.tool(
+        "pod-shell",
+        &format!("#!/bin/sh\nexec womm-ssh \"w$(printf %03d $(((PARALLEL_JOBSLOT - 1) / {SLOTS} + 1)))\" -- \"$2\"\n"),
+    );
     for _ in 0..ROUNDS {
-        ours.push(rate(project, project.parallel(PODS).args(["--procs-per-pod", &SLOTS.to_string()])));
+        let run = project.parallel(PODS).args(["--procs-per-pod", &SLOTS.to_string()]);
+        ours.push(rate(project, run, "true", JOBS));
         let hosts: Vec<String> = (1..=PODS).map(|number| format!("{SLOTS}/w{number:03}")).collect();
         let ssh = project.cmd("parallel").arg("--ssh").arg(&stand_in).args(["-S", &hosts.join(",")]);
-        by_ssh.push(rate(project, ssh));
-        local.push(rate(project, project.cmd("parallel").args(["-j", &slots])));
+        by_ssh.push(rate(project, ssh, "true", JOBS));
+        local.push(rate(project, project.cmd("parallel").args(["-j", &slots]), "true", JOBS));
+        // Pods that a run of its own keeps, with a slot more for the job that does.
+        let idle = Idle::start(project, PODS, SLOTS + 1);
+        let run = project.cmd("parallel").env("PARALLEL_SHELL", &shell).env("WOMM_RUN", &idle.folder);
+        as_shell.push(rate(project, run.args(["-j", &slots]), "true", JOBS));
+        idle.end();
     }
-    let (ours, by_ssh, local) = (Sample::of(ours), Sample::of(by_ssh), Sample::of(local));
-    for (beside, name, aim) in
-        [(by_ssh, "parallel, an ssh that runs it here", "≥ 0.9"), (local, "parallel, local", "said")]
-    {
+    let [ours, by_ssh, local, as_shell] = [ours, by_ssh, local, as_shell].map(Sample::of);
+    let what = format!("jobs of `true`, {PODS} pods × {SLOTS}");
+    let mut row = |what: &str, ours: &Sample, beside: &Sample, name: &str, aim: &str| {
         let ratio = format!("{:.2}", ours.median() / beside.median());
-        let theirs = format!("{name}: {} jobs/s", beside.text(0));
-        report.row(
-            &format!("jobs of `true`, {PODS} pods × {SLOTS}"),
-            format!("{} jobs/s", ours.text(0)),
-            theirs,
-            ratio,
-            aim,
-        );
+        report.row(what, format!("{} jobs/s", ours.text(0)), format!("{name}: {} jobs/s", beside.text(0)), ratio, aim);
+    };
+    row(&what, &ours, &by_ssh, "parallel, an ssh that runs it here", "≥ 0.9");
+    row(&what, &ours, &local, "parallel, local", "said");
+    row("the same by `PARALLEL_SHELL`, tried", &as_shell, &local, "parallel, local", "≥ 0.8");
+}
+
+/// So many that GNU parallel itself is what takes the time.
+fn thousand(report: &mut Report, project: &Project) {
+    let (slots, jobs) = (1000, 3000);
+    let (mut ours, mut local) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let run = project.parallel(10).args(["--procs-per-pod", "100", "--kube-mem", "2Gi"]);
+        ours.push(rate(project, run, "sleep 2", jobs));
+        local.push(rate(project, project.cmd("parallel").args(["-j", &slots.to_string()]), "sleep 2", jobs));
     }
+    let (ours, local) = (Sample::of(ours), Sample::of(local));
+    let ratio = format!("{:.2}", ours.median() / local.median());
+    let beside = format!("parallel, local, -j {slots}: {} jobs/s", local.text(0));
+    let what = format!("{jobs} jobs of 2 s, {slots} slots in 10 pods");
+    report.row(&what, format!("{} jobs/s", ours.text(0)), beside, ratio, "≥ 0.95");
 }
 
 /// CPU of children that were waited for, and of processes that serve them, seconds.
@@ -79,27 +102,56 @@ fn cpu(servers: &[i32]) -> f64 {
     (own + served) / TICKS
 }
 
-fn one_job(report: &mut Report, project: &Project) {
-    let mut run = project
-        .parallel(1)
-        .args(["--procs-per-pod", "2", "--", "sleep", "1000", ":::", "1"])
-        .deadline(Duration::from_secs(600))
-        .start();
-    let task = run.task();
-    let folder = project.run_folders().pop().expect("of the run");
-    let womm = || {
+/// A run whose own job does nothing, so that its pods can be used from outside.
+struct Idle {
+    run: Running,
+    folder: PathBuf,
+    pod: String,
+}
+
+impl Idle {
+    fn start(project: &Project, pods: u32, procs: u32) -> Self {
+        let run =
+            project.parallel(pods).args(["--procs-per-pod", &procs.to_string(), "--", "sleep", "1000", ":::", "1"]);
+        let mut run = run.deadline(Duration::from_secs(900)).start();
+        let task = run.task();
+        let folder = project.run_folders().pop().expect("of the run");
+        for number in 1..=pods {
+            // womm-ssh waits for the place's pod.
+            let mut there = Command::new(harness::project::programs().join("womm-ssh"));
+            there.args([&format!("w{number:03}"), "--", "true"]).env("WOMM_RUN", &folder).stdin(Stdio::null());
+            assert!(there.status().expect("can be run").success());
+        }
+        let pod = Engine::Kube.pods(&task).pop().expect("it runs").name;
+        Self { run, folder, pod }
+    }
+
+    fn womm(&self, script: &str) -> Command {
         let mut command = Command::new(harness::project::programs().join("womm-ssh"));
-        command.args(["w001", "--", "true"]).env("WOMM_RUN", &folder).stdin(Stdio::null());
+        command.args(["w001", "--", script]).env("WOMM_RUN", &self.folder).stdin(Stdio::null());
         command
-    };
-    assert!(womm().status().expect("can be run").success());
-    let pod = Engine::Kube.pods(&task).pop().expect("it runs").name;
-    let kubectl = || {
-        let mut command = Command::new(std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into()));
-        let kubeconfig = std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it");
-        command.args(["--kubeconfig", &kubeconfig, "exec", &pod, "--", "true"]).stdin(Stdio::null());
+    }
+
+    fn kubectl(&self, script: &str) -> Command {
+        let mut command = kubectl();
+        command.args(["exec", &self.pod, "--", "sh", "-c", script]).stdin(Stdio::null());
         command
-    };
+    }
+
+    fn end(self) {
+        self.run.signal(harness::Signal::INT);
+        self.run.finish();
+    }
+}
+
+fn kubectl() -> Command {
+    let mut command = Command::new(std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into()));
+    command.args(["--kubeconfig", &std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it")]);
+    command
+}
+
+fn one_job(report: &mut Report, project: &Project) {
+    let idle = Idle::start(project, 1, 2);
     let marked = harness::process::marked(project.mark());
     let servers: Vec<i32> = marked.iter().filter(|p| p.command.contains("womm-sshlogins")).map(|p| p.pid).collect();
     let measure = |command: &dyn Fn() -> Command, servers: &[i32], count: usize| {
@@ -115,23 +167,60 @@ fn one_job(report: &mut Report, project: &Project) {
         }
         (Sample::of(spent), Sample::of(took))
     };
-    let (cpu_ours, latency_ours) = measure(&womm, &servers, 100);
-    let (cpu_theirs, latency_theirs) = measure(&kubectl, &[], 10);
+    let (cpu_ours, latency_ours) = measure(&|| idle.womm("true"), &servers, 100);
+    let (cpu_theirs, latency_theirs) = measure(&|| idle.kubectl("true"), &[], 10);
     let mut row = |what: &str, ours: Sample, theirs: Sample, aim: &str| {
         let ratio = format!("1/{:.0}", theirs.median() / ours.median());
         report.row(what, format!("{} ms", ours.text(2)), format!("kubectl exec {} ms", theirs.text(1)), ratio, aim);
     };
     row("CPU here of `womm-ssh w001 true`", cpu_ours, cpu_theirs, "≤ 1/20");
     row("time of `womm-ssh w001 true`", latency_ours, latency_theirs, "≤ 1/10");
-    run.signal(harness::Signal::INT);
-    run.finish();
+    hashed(report, &idle);
+    idle.end();
+}
+
+/// What a hundred megabytes of a job's stdout come to, and that they come unharmed.
+fn hashed(report: &mut Report, idle: &Idle) {
+    let (piece, pieces) = (64_000, 1563);
+    let bytes = piece * pieces;
+    let words = piece / 64;
+    let script =
+        format!("perl -e 'srand 7; print pack(\"N*\", map {{ int rand 2**32 }} 1..16) x {words} for 1..{pieces}'");
+    let run = |mut command: Command| {
+        let begun = Instant::now();
+        let output = command.stderr(Stdio::null()).output().expect("can be run");
+        (begun.elapsed().as_secs_f64(), output.status.success().then(|| digest(&output.stdout)))
+    };
+    let expected = digest(&Command::new("sh").args(["-c", &script]).output().expect("can be run").stdout);
+    let (mut ours, mut theirs, mut torn) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let (took, digest) = run(idle.womm(&script));
+        assert_eq!(digest.as_ref(), Some(&expected));
+        ours.push(f64::from(bytes) / 1e6 / took);
+        let (took, digest) = run(idle.kubectl(&script));
+        torn += usize::from(digest.as_ref() != Some(&expected));
+        theirs.push(f64::from(bytes) / 1e6 / took);
+    }
+    let (ours, theirs) = (Sample::of(ours), Sample::of(theirs));
+    let ratio = format!("{:.2}", ours.median() / theirs.median());
+    let beside = format!("kubectl exec {} MB/s, {torn} of {ROUNDS} harmed", theirs.text(0));
+    report.row("100 MB of stdout, hash checked", format!("{} MB/s", ours.text(0)), beside, ratio, "≥ 1");
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("can be run");
+    sum.stdin.take().expect("piped").write_all(bytes).expect("it reads");
+    String::from_utf8_lossy(&sum.wait_with_output().expect("waited for").stdout).into_owned()
 }
 
 /// From nothing to the first output of a job, and to all pods being Ready, seconds.
-fn start(report: &mut Report, project: &Project) {
+fn start(report: &mut Report, project: &Project, cold: bool) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let image = project.womm_file()["image"].as_str().expect("setup wrote it").to_owned();
     for round in 0..ROUNDS {
+        if cold {
+            forget_images();
+        }
         let begun = Instant::now();
         // By line, so that the output is seen before the job has ended, and the run goes on until it was seen.
         let run = project.parallel(PODS).args(["--line-buffer", "--", "echo", "out;", "sleep", "60", ":::"]);
@@ -140,30 +229,42 @@ fn start(report: &mut Report, project: &Project) {
         ours.push(begun.elapsed().as_secs_f64());
         run.signal(harness::Signal::INT);
         run.finish();
-        let name = format!("bench-{round}");
+        if cold {
+            forget_images();
+        }
         let begun = Instant::now();
-        let replicas = format!("--replicas={PODS}");
-        let kubectl = |args: &[&str]| {
-            let kubeconfig = std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it");
-            let program = std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into());
-            tool(&program, ["--kubeconfig", &kubeconfig].iter().chain(args));
+        let name = format!("bench-{round}-{cold}");
+        let done = |words: &[&str]| {
+            assert!(kubectl().args(words).stdout(Stdio::null()).status().expect("can be run").success())
         };
-        kubectl(&["create", "deployment", &name, "--image", &image, &replicas, "--", "sleep", "1000"]);
-        kubectl(&["rollout", "status", "deployment", &name]);
+        done(&["create", "deployment", &name, "--image", &image, &format!("--replicas={PODS}"), "--", "sleep", "1000"]);
+        done(&["rollout", "status", "deployment", &name]);
         theirs.push(begun.elapsed().as_secs_f64());
-        kubectl(&["delete", "deployment", &name, "--grace-period=0", "--force"]);
+        done(&["delete", "deployment", &name]);
+        done(&["wait", "pod", "--for=delete", "--timeout=60s", "-l", &format!("app={name}")]);
     }
     let (ours, theirs) = (Sample::of(ours), Sample::of(theirs));
     let ratio = format!("{:.2}", ours.median() / theirs.median());
     let beside = format!("kubectl create deployment, rollout status {} s", theirs.text(2));
-    report.row("start to first output, straight after a run", format!("{} s", ours.text(2)), beside, ratio, "≤ 1.2");
+    let when = if cold { "the image not on the nodes" } else { "straight after a run" };
+    report.row(&format!("start to first output, {when}"), format!("{} s", ours.text(2)), beside, ratio, "≤ 1.2");
+}
+
+/// The nodes have no image but those of their own daemons.
+fn forget_images() {
+    let script = "ctr -n k8s.io images ls -q | grep -v pause | xargs -r ctr -n k8s.io images rm --sync";
+    for (node, _) in harness::machines::nodes() {
+        tool(&std::env::var("WOMM_TEST_CLUSTER").expect("tests/bench sets it"), ["exec", &node, "sh", "-c", script]);
+    }
 }
 
 fn main() {
     let project = Engine::Kube.project();
     let mut report = Report::default();
     one_job(&mut report, &project);
-    start(&mut report, &project);
+    start(&mut report, &project, false);
+    start(&mut report, &project, true);
     rates(&mut report, &project);
+    thousand(&mut report, &project);
     report.print();
 }
