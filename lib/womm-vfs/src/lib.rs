@@ -14,6 +14,7 @@
 //! | for backends: what Linux refuses | [`rules`] |
 //! | for backends: where names stand in a listing | [`cookie`] |
 //! | a backend in memory, which tests make fail | [`memory`] |
+//! | what every backend must do (feature `suite`) | `suite` |
 
 pub mod clock;
 pub mod context;
@@ -23,6 +24,8 @@ pub mod event;
 pub mod memory;
 pub mod node;
 pub mod rules;
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod vfs;
 
 pub use clock::Clock;
