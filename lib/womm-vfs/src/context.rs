@@ -17,7 +17,9 @@ pub struct Context {
 /// {client, number}: unique as long as the client's journal is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OperationId {
+    /// Who asks: unique among the clients of one journal.
     pub client: u64,
+    /// Its own count.
     pub number: u64,
 }
 

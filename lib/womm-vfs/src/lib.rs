@@ -11,12 +11,21 @@
 //! | errors | [`error`] |
 //! | what happens unasked: invalidations, a backend away and back | [`event`] |
 //! | the time, which tests move | [`clock`] |
+//! | for backends: what Linux refuses | [`rules`] |
+//! | for backends: where names stand in a listing | [`cookie`] |
+//! | a backend in memory, which tests make fail | [`memory`] |
+//! | what every backend must do (feature `suite`) | `suite` |
 
 pub mod clock;
 pub mod context;
+pub mod cookie;
 pub mod error;
 pub mod event;
+pub mod memory;
 pub mod node;
+pub mod rules;
+#[cfg(feature = "suite")]
+pub mod suite;
 pub mod vfs;
 
 pub use clock::Clock;

@@ -56,7 +56,7 @@ pub trait Vfs: Send + Sync + 'static {
         most: ListingBound,
     ) -> impl Future<Output = Result<Listing>> + Send;
 
-    /// Where a symlink points.
+    /// Where a symlink points; EINVAL for others.
     fn readlink(&self, cx: &Context, node: NodeId) -> impl Future<Output = Result<Bytes>> + Send;
 
     /// Makes a node.
@@ -68,7 +68,7 @@ pub trait Vfs: Send + Sync + 'static {
         new: &New,
     ) -> impl Future<Output = Result<Created>> + Send;
 
-    /// A further name for a file. The answer has the file's attributes.
+    /// A further name for a file or symlink; EPERM for a folder, ENOENT for a file that has lost its last name.
     fn link(
         &self,
         cx: &Context,
@@ -77,10 +77,10 @@ pub trait Vfs: Send + Sync + 'static {
         name: &Name,
     ) -> impl Future<Output = Result<FolderChange>> + Send;
 
-    /// Takes a name away; an empty folder's too. The content of a file that is open stays until it is closed.
+    /// Takes a name away; an empty folder's too, else ENOTEMPTY. The content of a file that is open stays until it is closed.
     fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> impl Future<Output = Result<FolderChange>> + Send;
 
-    /// rename(2): atomic, takes the place of a file or an empty folder, does nothing between two names of one node.
+    /// rename(2), and its errors: atomic, takes the place of a file or an empty folder, does nothing between two names of one node.
     fn rename(
         &self,
         cx: &Context,
@@ -88,7 +88,7 @@ pub trait Vfs: Send + Sync + 'static {
         to: (NodeId, &Name),
     ) -> impl Future<Output = Result<Renamed>> + Send;
 
-    /// Keeps a file's content until as many [`Vfs::close`], however many names it loses.
+    /// Keeps a file's content (EISDIR, ELOOP for others) until as many [`Vfs::close`], however many names it loses.
     fn open(&self, cx: &Context, node: NodeId) -> impl Future<Output = Result<()>> + Send;
 
     /// The same after a restart, for an open from before it: waits for nothing behind the file system.
@@ -100,10 +100,10 @@ pub trait Vfs: Send + Sync + 'static {
     /// Ends one open.
     fn close(&self, node: NodeId);
 
-    /// At most `count` bytes; fewer only at the end.
+    /// At most `count` bytes; fewer only at the end. Here and in all that is about content, a folder is EISDIR and a symlink EINVAL.
     fn read(&self, cx: &Context, node: NodeId, offset: u64, count: u32) -> impl Future<Output = Result<Read>> + Send;
 
-    /// All of the data or an error.
+    /// All of the data or an error; EFBIG beyond what a file can hold.
     fn write(
         &self,
         cx: &Context,
@@ -132,10 +132,10 @@ pub trait Vfs: Send + Sync + 'static {
         length: u64,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Extended attribute of the user namespace, its name without `user.`; ENODATA if there is none.
+    /// Extended attribute of the user namespace, its name without `user.`; ENODATA if there is none, and symlinks have none. To set one there is EPERM.
     fn getxattr(&self, cx: &Context, node: NodeId, name: &[u8]) -> impl Future<Output = Result<Bytes>> + Send;
 
-    /// Sets one.
+    /// Sets one; ERANGE for a name above 250 bytes, E2BIG for a value above 64 KiB.
     fn setxattr(
         &self,
         cx: &Context,
@@ -155,18 +155,24 @@ pub trait Vfs: Send + Sync + 'static {
 /// Room, in bytes and nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statfs {
+    /// In all.
     pub bytes: u64,
+    /// Not in use.
     pub bytes_free: u64,
     /// Of the free ones, those that an ordinary user may take.
     pub bytes_available: u64,
+    /// Nodes in all.
     pub nodes: u64,
+    /// Nodes not in use.
     pub nodes_free: u64,
 }
 
 /// How far a walk came: the nodes found, one for each name from the first, and why there are not more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Walk {
+    /// As far as it came.
     pub found: Vec<Attributes>,
+    /// What the next name came to: ENOENT, ENOTDIR below a file, ELOOP below a symlink.
     pub stopped: Option<Error>,
 }
 
@@ -182,6 +188,7 @@ pub struct ListingBound {
 /// A part of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
+    /// By rising cookie.
     pub entries: Vec<Entry>,
     /// Whether nothing comes after it.
     pub end: bool,
@@ -190,18 +197,34 @@ pub struct Listing {
 /// A name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// What it is called.
     pub name: Name,
     /// To go on after it; never 0, 1 or 2 (RFC 8881, 18.23.3), below 2^63, stable across restarts.
     pub cookie: u64,
+    /// The node's.
     pub attributes: Attributes,
 }
 
 /// What to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum New {
-    File { mode: Create, set: SetAttributes },
-    Folder { set: SetAttributes },
-    Symlink { target: Bytes },
+    /// A file. Where one exists and is good, only its size is set.
+    File {
+        /// What becomes of one that exists. With [`Create::Unchecked`], a folder is EISDIR and a symlink ELOOP.
+        mode: Create,
+        /// Its first attributes; mode 0644 if there is none.
+        set: SetAttributes,
+    },
+    /// A folder; any that exists is EEXIST.
+    Folder {
+        /// Its first attributes; mode 0755 if there is none.
+        set: SetAttributes,
+    },
+    /// A symlink; any that exists is EEXIST.
+    Symlink {
+        /// ENOENT if it is empty, ENAMETOOLONG above 4095 bytes, EINVAL if it holds NUL.
+        target: Bytes,
+    },
 }
 
 /// How a file is made (createmode4).
@@ -218,22 +241,27 @@ pub enum Create {
 /// What was made, or found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
+    /// The node's.
     pub attributes: Attributes,
     /// Whether it was not there before.
     pub new: bool,
+    /// The folder's counter around it.
     pub folder: FolderChange,
 }
 
 /// Both folders' counters; the same twice within one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renamed {
+    /// Of the folder that lost the name.
     pub from: FolderChange,
+    /// Of the one that got it.
     pub to: FolderChange,
 }
 
 /// Content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
+    /// What is there.
     pub data: Bytes,
     /// Whether it reaches the file's end.
     pub end: bool,
@@ -242,14 +270,18 @@ pub struct Read {
 /// How durable a write is to be (stable_how4), weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stable {
+    /// Not at all, before a commit.
     Unstable,
+    /// The data, and what is needed to read it again.
     Data,
+    /// Data and all attributes.
     File,
 }
 
 /// What a write came to: at least as durable as was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
+    /// How durable it is.
     pub stable: Stable,
     /// The file's change counter after it.
     pub change: u64,
@@ -258,21 +290,28 @@ pub struct Written {
 /// What to look for (data_content4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seek {
+    /// The next data.
     Data,
+    /// The next hole; the end of the file is one.
     Hole,
 }
 
 /// Whether an extended attribute may exist already (setxattr_option4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetXattr {
+    /// It may.
     Either,
+    /// It must not: EEXIST.
     Create,
+    /// It must: ENODATA.
     Replace,
 }
 
 /// A node's change counter around an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeChange {
+    /// Before it.
     pub before: u64,
+    /// After it.
     pub after: u64,
 }
