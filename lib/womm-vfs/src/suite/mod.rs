@@ -7,6 +7,7 @@
 //! ```
 //!
 //! makes a `#[tokio::test]` of each case. Cases panic where a backend is wrong.
+#![allow(clippy::unwrap_used, reason = "it is a test")]
 
 pub mod attributes;
 pub mod content;
