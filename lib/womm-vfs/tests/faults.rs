@@ -1,5 +1,7 @@
 //! What tests of a server make the memory backend do.
 
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
