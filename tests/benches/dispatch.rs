@@ -7,7 +7,7 @@
 
 mod report;
 
-use harness::{Cmd, Engine, Project, Running, joblog, tool};
+use harness::{Cmd, Engine, Project, Running, joblog, kubectl_command, tool};
 use report::{Report, Sample};
 use std::io::Write;
 use std::path::PathBuf;
@@ -133,8 +133,8 @@ impl Idle {
     }
 
     fn kubectl(&self, script: &str) -> Command {
-        let mut command = kubectl();
-        command.args(["exec", &self.pod, "--", "sh", "-c", script]).stdin(Stdio::null());
+        let mut command = kubectl_command(&["exec", &self.pod, "--", "sh", "-c", script]);
+        command.stdin(Stdio::null());
         command
     }
 
@@ -142,12 +142,6 @@ impl Idle {
         self.run.signal(harness::Signal::INT);
         self.run.finish();
     }
-}
-
-fn kubectl() -> Command {
-    let mut command = Command::new(std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into()));
-    command.args(["--kubeconfig", &std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it")]);
-    command
 }
 
 fn one_job(report: &mut Report, project: &Project) {
@@ -234,14 +228,21 @@ fn start(report: &mut Report, project: &Project, cold: bool) {
         }
         let begun = Instant::now();
         let name = format!("bench-{round}-{cold}");
-        let done = |words: &[&str]| {
-            assert!(kubectl().args(words).stdout(Stdio::null()).status().expect("can be run").success())
-        };
-        done(&["create", "deployment", &name, "--image", &image, &format!("--replicas={PODS}"), "--", "sleep", "1000"]);
-        done(&["rollout", "status", "deployment", &name]);
+        Engine::kubectl(&[
+            "create",
+            "deployment",
+            &name,
+            "--image",
+            &image,
+            &format!("--replicas={PODS}"),
+            "--",
+            "sleep",
+            "1000",
+        ]);
+        Engine::kubectl(&["rollout", "status", "deployment", &name]);
         theirs.push(begun.elapsed().as_secs_f64());
-        done(&["delete", "deployment", &name]);
-        done(&["wait", "pod", "--for=delete", "--timeout=60s", "-l", &format!("app={name}")]);
+        Engine::kubectl(&["delete", "deployment", &name]);
+        Engine::kubectl(&["wait", "pod", "--for=delete", "--timeout=60s", "-l", &format!("app={name}")]);
     }
     let (ours, theirs) = (Sample::of(ours), Sample::of(theirs));
     let ratio = format!("{:.2}", ours.median() / theirs.median());

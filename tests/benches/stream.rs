@@ -6,7 +6,7 @@
 
 mod report;
 
-use harness::{Engine, LONG, Pod, Project, Running, until};
+use harness::{Engine, LONG, Pod, Project, Running, kubectl_command, until};
 use report::{Report, Sample};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -49,9 +49,7 @@ impl Idle {
     }
 
     fn kubectl(&self, script: &str) -> Command {
-        let mut command = Command::new(std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into()));
-        let kubeconfig = std::env::var("WOMM_TEST_KUBECONFIG").expect("tests/bench sets it");
-        command.args(["--kubeconfig", &kubeconfig, "exec", &self.pods[0].name]).args(["--", "sh", "-c", script]);
+        let mut command = kubectl_command(&["exec", &self.pods[0].name, "--", "sh", "-c", script]);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         command
     }

@@ -1,6 +1,6 @@
 //! The cluster as its admin sees it, and what the tests here ask of a run.
 
-use harness::{Cmd, Engine, Outcome, Project, Running, SOON, tool, until};
+use harness::{Cmd, Engine, Outcome, Project, Running, SOON, until};
 use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -83,18 +83,7 @@ pub fn edit(path: &Path, from: &str, to: &str) {
 /// kubectl, as admin.
 #[track_caller]
 pub fn kubectl(words: &str) -> String {
-    kubectl_args(&words.split_whitespace().collect::<Vec<_>>())
-}
-
-/// Which kubectl.
-pub fn kubectl_program() -> String {
-    std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into())
-}
-
-#[track_caller]
-pub fn kubectl_args(args: &[&str]) -> String {
-    let kubeconfig = needed("WOMM_TEST_KUBECONFIG");
-    tool(&kubectl_program(), ["--kubeconfig", &kubeconfig].iter().chain(args))
+    Engine::kubectl(&words.split_whitespace().collect::<Vec<_>>())
 }
 
 #[track_caller]
@@ -251,5 +240,5 @@ impl Drop for Namespace {
 pub fn apply(project: &Project, object: &Value) {
     let path = project.root().join("object.json");
     std::fs::write(&path, object.to_string()).unwrap();
-    kubectl_args(&["apply", "-f", path.to_str().unwrap()]);
+    Engine::kubectl(&["apply", "-f", path.to_str().unwrap()]);
 }

@@ -1,9 +1,7 @@
 //! Which cluster: a context that is not the current one, and kubeconfigs that change while jobs run.
 
-use crate::cluster::{
-    NEVER_STARTED, copied, echo, edit, engine, gone, job, kubectl, kubectl_program, lives_in, open, project, refused,
-};
-use harness::{LONG, Project, Running, tool, until};
+use crate::cluster::{NEVER_STARTED, copied, echo, edit, engine, gone, job, kubectl, lives_in, open, project, refused};
+use harness::{LONG, Project, Running, kubectl_program, tool, until};
 use std::path::{Path, PathBuf};
 
 #[test]

@@ -1,10 +1,9 @@
 //! A registry that wants a login, from the nodes too: by the pull secret that `.womm` names.
 
 use crate::cluster::{
-    LITTLE, Namespace, SAID, directory, engine, gone, is_clean, kubectl, kubectl_args, lives_in, no_pod, open,
-    workstation,
+    LITTLE, Namespace, SAID, directory, engine, gone, is_clean, kubectl, lives_in, no_pod, open, workstation,
 };
-use harness::{LONG, Project, image, process, tool, until};
+use harness::{Engine, LONG, Project, image, process, tool, until};
 use serde_json::Value;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -70,7 +69,7 @@ impl Registry {
         kubectl(&format!("delete secret my-registry -n {namespace} --ignore-not-found"));
         let new = format!("create secret docker-registry my-registry -n {namespace} --docker-server={}", self.name);
         let login = [format!("--docker-username={USER}"), format!("--docker-password={password}")];
-        kubectl_args(&new.split(' ').chain(login.iter().map(String::as_str)).collect::<Vec<_>>());
+        Engine::kubectl(&new.split(' ').chain(login.iter().map(String::as_str)).collect::<Vec<_>>());
     }
 }
 

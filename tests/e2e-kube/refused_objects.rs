@@ -1,11 +1,11 @@
 //! Clusters whose own rules refuse our objects: an admission policy, a webhook that refuses or does not answer.
 
 use crate::cluster::{
-    LITTLE, NEVER_STARTED, Namespace, SAID, apply, engine, gone, is_clean, job, kubectl, kubectl_program, no_pod, open,
-    project, refused, says,
+    LITTLE, NEVER_STARTED, Namespace, SAID, apply, engine, gone, is_clean, job, kubectl, no_pod, open, project,
+    refused, says,
 };
 use crate::webhook::Webhook;
-use harness::{LONG, Project, until};
+use harness::{LONG, Project, kubectl_command, until};
 use serde_json::{Value, json};
 
 /// A rule of a namespace, for as long as this lives.
@@ -51,10 +51,7 @@ impl Rule {
     fn holds(&self, make: &str) {
         let make = format!("{make} -n {} --image=x --dry-run=server", self.namespace.0);
         until(LONG, "the rule", || {
-            let output = std::process::Command::new(kubectl_program())
-                .env("KUBECONFIG", std::env::var("WOMM_TEST_KUBECONFIG").unwrap())
-                .args(make.split_whitespace())
-                .output();
+            let output = kubectl_command(&make.split_whitespace().collect::<Vec<_>>()).output();
             (!output.unwrap().status.success()).then_some(())
         });
     }

@@ -69,7 +69,7 @@ impl Engine {
             let name = std::env::var("WOMM_TEST_ENGINE").unwrap_or_else(|_| "docker".into());
             let (engine, program, args) = match name.as_str() {
                 "docker" => (Self::Docker, "docker".to_owned(), vec!["info".to_owned()]),
-                "kube" => (Self::Kube, kubectl(), kubectl_args(&["version"])),
+                "kube" => (Self::Kube, kubectl_program(), kubectl_args(&["version"])),
                 other => return Err(format!("WOMM_TEST_ENGINE is \"{other}\", neither docker nor kube")),
             };
             match Command::new(&program).args(&args).stdin(Stdio::null()).output() {
@@ -137,7 +137,7 @@ impl Engine {
             Self::Kube => {
                 let namespace = pod.namespace.as_str();
                 let args = ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0"];
-                tool(&kubectl(), kubectl_args(&args));
+                Self::kubectl(&args);
             }
         }
     }
@@ -231,12 +231,12 @@ impl Engine {
     /// If it fails.
     #[track_caller]
     pub fn kubectl(args: &[&str]) -> String {
-        tool(&kubectl(), kubectl_args(args))
+        tool(&kubectl_program(), kubectl_args(args))
     }
 
     /// The same for a question that may be refused.
     pub fn try_kubectl(args: &[&str]) -> Option<String> {
-        let output = Command::new(kubectl()).args(kubectl_args(args)).stdin(Stdio::null()).output().ok()?;
+        let output = kubectl_command(args).stdin(Stdio::null()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -295,11 +295,7 @@ impl Engine {
                 command.args(["exec", &pod.name, "sh", "-c", script]);
                 command
             }
-            Self::Kube => {
-                let mut command = Command::new(kubectl());
-                command.args(kubectl_args(&["exec", "-n", &pod.namespace, &pod.name, "--", "sh", "-c", script]));
-                command
-            }
+            Self::Kube => kubectl_command(&["exec", "-n", &pod.namespace, &pod.name, "--", "sh", "-c", script]),
         };
         let output = command.stdin(Stdio::null()).output().expect("docker and kubectl can be run");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -351,10 +347,8 @@ impl Engine {
                     command
                 }
                 Self::Kube => {
-                    let mut command = Command::new(kubectl());
                     let args = ["delete", &o.kind, &o.name, "-n", &o.namespace, "--ignore-not-found", "--wait=false"];
-                    command.args(kubectl_args(&args));
-                    command
+                    kubectl_command(&args)
                 }
             };
             let _ = command.stdin(Stdio::null()).output(); // the test has failed already
@@ -392,7 +386,8 @@ pub(crate) fn kubeconfig() -> String {
     needed("WOMM_TEST_KUBECONFIG", "tests on kube run on that cluster")
 }
 
-fn kubectl() -> String {
+/// Which kubectl.
+pub fn kubectl_program() -> String {
     std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into())
 }
 
@@ -400,10 +395,17 @@ fn kubectl_args(args: &[&str]) -> Vec<String> {
     ["--kubeconfig".to_owned(), kubeconfig()].into_iter().chain(args.iter().map(|a| a.to_string())).collect()
 }
 
+/// kubectl as the cluster's admin, not started yet.
+pub fn kubectl_command(args: &[&str]) -> Command {
+    let mut command = Command::new(kubectl_program());
+    command.args(kubectl_args(args));
+    command
+}
+
 #[track_caller]
 fn kube_list(what: &[&str]) -> Vec<Value> {
     let args: Vec<&str> = ["get"].into_iter().chain(what.iter().copied()).chain(["-A", "-o", "json"]).collect();
-    let text = tool(&kubectl(), kubectl_args(&args));
+    let text = Engine::kubectl(&args);
     let value: Value = serde_json::from_str(&text).expect("kubectl writes JSON when told to");
     value["items"].as_array().cloned().unwrap_or_default()
 }

@@ -28,7 +28,7 @@ pub mod terminal;
 pub mod wait;
 
 pub use command::{Cmd, Outcome, Running, tool};
-pub use engine::{Engine, Pod};
+pub use engine::{Engine, Pod, kubectl_command, kubectl_program};
 pub use project::Project;
 pub use proxy::Proxy;
 pub use rustix::process::Signal;
