@@ -219,8 +219,13 @@ make_base_image() (
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	log=$tests_cache/debootstrap.log
-	as_root debootstrap --variant=minbase --include="$base_packages" bookworm "$work/root" \
-		http://deb.debian.org/debian >"$log" 2>&1 8>&- || die "debootstrap failed, see $log"
+	# A mirror may fail to give one of the packages; what has come is not fetched again.
+	for try in 1 2 3; do
+		! as_root debootstrap --variant=minbase --include="$base_packages" bookworm "$work/root" \
+			http://deb.debian.org/debian >"$log" 2>&1 8>&- || break
+		[ "$try" -lt 3 ] || die "debootstrap failed three times, see $log"
+		say "debootstrap failed: $(tail -n 1 "$log"); trying again"
+	done
 	as_root tar -C "$work/root" --exclude='./var/cache/apt/archives/*.deb' --exclude='./var/lib/apt/lists/*' \
 		-cf "$work/root.tar" .
 	docker import -c 'CMD ["/bin/bash"]' -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
