@@ -164,7 +164,10 @@ impl<B: Backend> Session<B> {
             let after = entries.last().map_or(0, |entry| entry.cookie);
             let part = self.vfs().readdir(&self.cx(), folder, after, most).await.expect("it is listed");
             assert!(part.end || !part.entries.is_empty(), "no end and nothing more");
-            entries.extend(part.entries);
+            for entry in part.entries {
+                assert!(entries.last().is_none_or(|last| last.cookie < entry.cookie), "cookies do not rise");
+                entries.push(entry);
+            }
             if part.end {
                 return entries;
             }
