@@ -6,6 +6,7 @@
 //! fsync each.
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rustix::fs::{FlockOperation, flock};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, File};
@@ -135,7 +136,6 @@ impl Database {
         let running: i64 = meta(&connection, "running", || 0).map_err(at)?;
         set_meta(&connection, "running", 1).map_err(at)?;
         let next: i64 = meta(&connection, "next", || 2).map_err(at)?;
-        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").map_err(at)?;
         let checkpoint_tx = Some(checkpoints(&path).map_err(at)?);
         let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoint_tx };
         Ok(Self {
@@ -207,6 +207,7 @@ fn lock(state: &Path) -> Result<File, OpenError> {
 
 fn prepare(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?; // to end at once
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL;
@@ -242,6 +243,7 @@ fn set_meta(connection: &Connection, name: &str, value: impl rusqlite::ToSql) ->
 /// A thread that waits for its disk, so that no one else has to.
 fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
     let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let (checkpoint_tx, checkpoint_rx) = sync_channel(1);
     std::thread::spawn(move || {
         while let Ok(()) | Err(RecvTimeoutError::Timeout) = checkpoint_rx.recv_timeout(AT_LEAST) {

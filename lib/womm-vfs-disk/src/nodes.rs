@@ -581,8 +581,8 @@ impl Nodes {
         let ((), change) = self.changing(folder, |at| {
             let way = xattr::way_to(self.anchor(id)?);
             let flags = AtFlags::SYMLINK_FOLLOW; // of the way: what it leads to is opened, be it a symlink
-            linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags)?;
-            self.table().add_name(id, folder, name)
+            self.table().add_name(id, folder, name)?;
+            Ok(linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags)?)
         })?;
         self.bump(id)?;
         Ok(change)
@@ -659,8 +659,15 @@ impl Nodes {
         if replaced.as_ref().is_some_and(|replaced| replaced.kind == Kind::File && found.kind != Kind::Folder) {
             self.before_unlink(replaced_id, &new, to.1)?;
         }
+        let moved = self.table().find(found.identity)?;
+        if let Some(moved) = moved {
+            // First, so that a SIGKILL in between leaves a place where it is found.
+            self.table().add_name(moved, to.0, to.1)?;
+        }
         renameat(&old, from.1.as_bytes(), &new, to.1.as_bytes())?;
-        self.after_rename(&found, from, to)?;
+        if let Some(moved) = moved {
+            self.after_rename(moved, from, to)?;
+        }
         if let Some(replaced) = replaced {
             self.after_unlink(replaced_id, &replaced, to.0, to.1)?;
         }
@@ -674,21 +681,19 @@ impl Nodes {
         })
     }
 
-    fn after_rename(&self, found: &Found, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<()> {
-        let moved = self.table().find(found.identity)?;
-        if let Some(id) = moved {
-            let mut table = self.table();
+    fn after_rename(&self, id: NodeId, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<()> {
+        let mut table = self.table();
+        table.together(|table| {
             let node = table.get(id)?;
             if (node.folder, &node.name) == from {
                 table.moved(id, to.0, to.1)?;
+                table.drop_name(id, to.0, to.1)
             } else {
-                table.drop_name(id, from.0, from.1)?;
-                table.add_name(id, to.0, to.1)?;
+                table.drop_name(id, from.0, from.1)
             }
-            drop(table);
-            self.bump(id)?;
-        }
-        Ok(())
+        })?;
+        drop(table);
+        self.bump(id).map(drop)
     }
 
     pub(crate) fn open_file(&self, id: NodeId) -> Result<()> {

@@ -9,7 +9,7 @@ use womm_vfs_disk::seen::Seen;
 use womm_vfs_disk::{OpenError, confined, content};
 
 /// Folders that the files are spread over.
-const FOLDERS: u64 = 256;
+const FOLDERS: u64 = 64;
 
 #[derive(Debug)]
 pub(crate) struct Contents {
@@ -29,12 +29,6 @@ impl Contents {
         let path = upper.join("content");
         std::fs::create_dir_all(&path).map_err(OpenError::io("upper folder", &path))?;
         let root = confined::root(&path).map_err(OpenError::io("upper folder", &path))?;
-        for number in 0..FOLDERS {
-            match mkdirat(&root, &folder(number)[..], Mode::RWXU) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(OpenError::io("upper folder", &path)(errno.into())),
-            }
-        }
         Ok(Self { root })
     }
 
@@ -48,15 +42,25 @@ impl Contents {
 
     /// New and empty, whatever a SIGKILL left there.
     pub(crate) fn make(&self, id: NodeId) -> Result<OwnedFd> {
+        self.make_at(id, &entry(id))
+    }
+
+    fn make_at(&self, id: NodeId, name: &str) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
-        confined::open(&self.root, entry(id).as_bytes(), flags, Mode::RUSR | Mode::WUSR)
+        let make = || confined::open(&self.root, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR);
+        match make() {
+            Err(Error::Errno(Errno::NOENT)) => match mkdirat(&self.root, &folder(id.0)[..], Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => make(),
+                Err(errno) => Err(errno.into()),
+            },
+            made => made,
+        }
     }
 
     /// New, with so much of another file, on the disk when it answers.
     pub(crate) fn copy(&self, id: NodeId, from: &OwnedFd, size: u64) -> Result<OwnedFd> {
         let partial = format!("{}.partial", entry(id));
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
-        let file = confined::open(&self.root, partial.as_bytes(), flags, Mode::RUSR | Mode::WUSR)?;
+        let file = self.make_at(id, &partial)?;
         let copied = copy_bytes(from, &file, size).and_then(|()| Ok(fdatasync(&file)?));
         let done = copied.and_then(|()| Ok(renameat(&self.root, &partial[..], &self.root, &entry(id)[..])?));
         if let Err(error) = done {
@@ -80,7 +84,10 @@ impl Contents {
     /// Removes what no row knows.
     pub(crate) fn sweep(&self, mut is_known: impl FnMut(NodeId) -> bool) -> Result<()> {
         for number in 0..FOLDERS {
-            let folder = confined::anchor(&self.root, folder(number).as_bytes())?;
+            let folder = match confined::anchor(&self.root, folder(number).as_bytes()) {
+                Err(Error::Errno(Errno::NOENT)) => continue,
+                folder => folder?,
+            };
             for found in Dir::new(confined::listable(&folder)?)? {
                 let found = found?;
                 let name = found.file_name();

@@ -24,7 +24,12 @@ pub struct Session<B> {
 impl<B: Backend> Session<B> {
     /// On an empty one.
     pub fn fresh() -> Self {
-        Self { backend: Some(B::fresh()), operations: AtomicU64::new(0) }
+        Self::over(B::fresh())
+    }
+
+    /// On this one.
+    pub fn over(backend: B) -> Self {
+        Self { backend: Some(backend), operations: AtomicU64::new(0) }
     }
 
     /// The file system.
