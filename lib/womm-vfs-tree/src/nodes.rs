@@ -540,7 +540,7 @@ impl Nodes {
         let row = self.row(id)?;
         let size = row.size.min(most);
         let file = match &row.lower {
-            Some(path) if size > 0 => self.contents.copy(id, &*Arc::new(self.lower.file(path)?), size)?,
+            Some(path) if size > 0 => self.contents.copy(id, &self.lower.file(path)?, size)?,
             _ => {
                 let file = self.contents.make(id)?;
                 content::resize(&file, size)?;
