@@ -1,5 +1,7 @@
 //! The suite on a folder of this machine.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use tempfile::TempDir;
 use womm_vfs::suite::Backend;

@@ -1,5 +1,7 @@
 //! A process that is killed while it works.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Arc;
 use womm_vfs::suite::{Backend, killed};

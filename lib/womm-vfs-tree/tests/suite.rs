@@ -1,5 +1,7 @@
 //! The suite on a snapshot, empty, and an upper folder.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use tempfile::TempDir;
 use womm_vfs::clock::SystemClock;
