@@ -1,4 +1,4 @@
-//! Engine `kube` against a real cluster: `WOMM_TEST_KUBECONFIG=FILE cargo test -p womm-engine --test kube -- --ignored`.
+//! womm-engine alone, without the programs around it, against the real cluster of WOMM_TEST_KUBECONFIG.
 //!
 //! Touches: the cluster of that kubeconfig's current context, where it makes and deletes namespaces
 //! `womm-engine-test-…`; the registry `WOMM_TEST_REGISTRY` (localhost:5000), which must have `tiny:1` as tests/cluster
@@ -284,7 +284,6 @@ impl Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn pods_come_are_reached_are_replaced_and_go() {
     let place = Place::new("life", json!({"pod-security.kubernetes.io/enforce": "restricted"})).await;
     place.member().await;
@@ -346,7 +345,6 @@ async fn pods_come_are_reached_are_replaced_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn a_hundred_megabytes_both_ways() {
     const SIZE: usize = 100 << 20;
     let place = Place::new("bytes", json!({})).await;
@@ -380,7 +378,6 @@ async fn a_hundred_megabytes_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn a_stubborn_agent_does_not_hold_up_the_end() {
     let place = Place::new("stubborn", json!({})).await;
     let patch = json!({"spec": {"template": {"spec": {"containers": [
@@ -394,7 +391,6 @@ async fn a_stubborn_agent_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn what_keeps_pods_away_is_said_and_ends_the_run() {
     let place = Place::new("wait", json!({})).await;
     place.member().await;
@@ -446,7 +442,6 @@ async fn what_keeps_pods_away_is_said_and_ends_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn a_quota_and_pod_security_are_told() {
     let place = Place::new("quota", json!({"pod-security.kubernetes.io/enforce": "restricted"})).await;
     place.member().await;
@@ -488,7 +483,6 @@ async fn a_quota_and_pod_security_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn a_patch_is_applied_or_refused_whole() {
     let place = Place::new("patch", json!({})).await;
     let patch = json!({"spec": {"template": {"metadata": {"labels": {"more": "1"}}}}});
@@ -516,7 +510,6 @@ async fn a_patch_is_applied_or_refused_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a Kubernetes cluster, a registry and Docker"]
 async fn rights_namespaces_and_other_hands() {
     let place = Place::new("rights", json!({})).await;
     place.member().await;
@@ -541,46 +534,6 @@ async fn rights_namespaces_and_other_hands() {
     run.fails_with_any("was finished elsewhere").await;
     let engine = run.engine.clone();
     engine.delete(run.task()).await.expect("nothing is left of it, or soon");
-    place.end().await;
-}
-
-/// Needs `WOMM_TEST_CLUSTER`, the command of tests/cluster with its instance, for what it pulls the plug of.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs tests/cluster with three nodes, a registry and Docker"]
-async fn lost_nodes_and_an_api_server_that_is_away() {
-    let command = std::env::var("WOMM_TEST_CLUSTER").expect("WOMM_TEST_CLUSTER is tests/cluster --instance N");
-    let cluster = |args: &str| {
-        let out = Command::new("sh").arg("-c").arg(format!("{command} {args}")).output().expect("sh");
-        assert!(out.status.success(), "{command} {args}: {}", String::from_utf8_lossy(&out.stderr));
-    };
-    let place = Place::new("faults", json!({})).await;
-    place.member().await;
-    let mut run = Run::new(place.task("member", 2), None).await.expect("made");
-    let first = run.ready().await;
-    run.ready().await;
-
-    cluster("kill control apiserver");
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    run.waits_for("does not answer, which is waited for: ").await;
-    cluster("start control apiserver");
-    // Nothing was lost meanwhile.
-    let node = first.node.clone().expect("known");
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    while let Ok(line) = run.lines_rx.try_recv() {
-        assert!(matches!(line, Line::Waiting { .. }), "{line:?}");
-    }
-
-    cluster(&format!("kill {node}"));
-    let killed = Instant::now();
-    let (pod, reason) = run.gone().await;
-    eprintln!("gone {:?} after its node", killed.elapsed());
-    assert!(pod.node.as_ref() == Some(&node) && reason == format!("node \"{node}\" is lost"), "{pod:?} {reason}");
-    let new = run.ready().await;
-    assert_ne!(new.node.as_ref(), Some(&node));
-    // The old pod is still listed: its kubelet can't say that it ended.
-    let took = run.end(&place).await;
-    assert!((25..60).contains(&took.as_secs()), "{took:?}");
-    cluster(&format!("start {node}"));
     place.end().await;
 }
 
