@@ -137,6 +137,8 @@ struct Tally(BTreeMap<String, Layer>);
 struct Layer {
     /// How it ended.
     end: Option<End>,
+    /// Docker waits before it tries again.
+    waits: bool,
     current: u64,
     /// Bytes; 0 as long as Docker has not said.
     total: u64,
@@ -158,6 +160,11 @@ impl Tally {
         if ["Pushing", "Downloading", "Loading"].contains(&status) {
             layer.total = total.unwrap_or(0).max(layer.total);
             layer.current = current.unwrap_or(0).min(layer.total);
+        }
+        // Counted down second by second, said once.
+        let waited = std::mem::replace(&mut layer.waits, status.starts_with("Retrying in "));
+        if layer.waits && !waited {
+            return Some(format!("{id}: {status}"));
         }
         let end = end(status)?;
         if layer.end.is_some() {
@@ -233,6 +240,12 @@ mod tests {
         assert_eq!(tally.note(two, "Pushing", Some(4_000_512), None), None);
         assert_eq!(tally.note(two, "Pushed", None, None), Some(format!("{two}: Pushed, 4.00 MB")));
         assert_eq!(tally.note(two, "Pushed", None, None), None, "said once");
+        assert!(
+            tally.note(three, "Retrying in 5 seconds", None, None).is_some_and(|line| line.contains("Retrying in 5"))
+        );
+        assert_eq!(tally.note(three, "Retrying in 4 seconds", None, None), None);
+        assert_eq!(tally.note(three, "Pushing", None, None), None);
+        assert!(tally.note(three, "Retrying in 10 seconds", None, None).is_some(), "again");
         assert_eq!(tally.note(three, "Pushed", None, None), Some(format!("{three}: Pushed")));
         assert_eq!(tally.words(Duration::from_secs(2)), "2 of 3 layers, 4.00 MB in 2.0 s, 2.00 MB/s; 1 were there");
     }
