@@ -13,7 +13,7 @@ const OF_0_1_6: &str = r#"{"share_kind": "none", "share_path": null, "image": "d
 fn it_explains_itself() {
     explains_itself("womm-image", &["Exit status", "1 the answer is no", "2 usage", "3 Docker", "4 timed out"]);
     let project = Project::without_engine();
-    for verb in ["show", "setup", "agent", "check", "push"] {
+    for verb in ["show", "setup", "agent", "check", "push", "doctor"] {
         let help = project.cmd("womm-image").args([verb, "--help"]).run();
         help.succeeds().holds("exit codes are named", help.text().contains("Exit status"));
     }

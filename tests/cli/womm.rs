@@ -10,8 +10,15 @@ fn help_names_the_commands() {
     for words in [&["--help"][..], &["-h"], &["help"], &[]] {
         let help = project.womm().args(words).run();
         help.succeeds().holds("stderr is empty", help.stderr.is_empty());
-        for word in ["Usage: womm [cmd] [parameters]", "setup", "parallel", "shell", "clear-prefix", "2 for a command"]
-        {
+        for word in [
+            "Usage: womm [cmd] [parameters]",
+            "setup",
+            "parallel",
+            "shell",
+            "doctor",
+            "clear-prefix",
+            "2 for a command",
+        ] {
             help.holds(&format!("it names {word}"), help.text().contains(word));
         }
         help.holds("what is for other programs is left out", !help.text().contains("ssh"));
@@ -31,6 +38,7 @@ fn help_of_a_command() {
         ("parallel", &["Usage: womm parallel [options] -- [command]", "--kube-pods N", "Exit status", "125"][..]),
         ("shell", &["Usage: womm shell", "--local", "Exit status", "255"]),
         ("setup", &["--base", "--engine", "Exit status"]),
+        ("doctor", &["Usage: womm doctor", "--json", "Exit status"]),
         ("clear-prefix", &["Usage: womm clear-prefix", ".womm_prefix"]),
         ("ssh", &["Usage:", "HOST", "255"]),
     ] {

@@ -11,6 +11,7 @@
 mod cluster;
 mod contexts;
 mod credentials;
+mod doctor;
 mod first_pod;
 mod images;
 mod inside;

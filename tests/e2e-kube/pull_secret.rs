@@ -3,22 +3,17 @@
 use crate::cluster::{
     LITTLE, Namespace, SAID, directory, engine, gone, is_clean, kubectl, lives_in, no_pod, open, workstation,
 };
-use harness::{Engine, LONG, Project, image, process, tool, until};
+use harness::registry::{Config, PASSWORD, USER};
+use harness::{Engine, Project, image, tool};
 use serde_json::Value;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
-const USER: &str = "audrey";
-const PASSWORD: &str = "open sesame";
-/// As `htpasswd -B` has it.
-const HTPASSWD: &str = "audrey:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";
 
 /// It runs as long as this lives.
 struct Registry {
-    child: Child,
-    /// `localhost:PORT`, which Docker takes without TLS. Nodes are told below where that is.
+    _server: harness::Registry,
+    /// `localhost:PORT`. Nodes are told below where that is.
     name: String,
     /// Where they are told.
     told: Vec<PathBuf>,
@@ -29,24 +24,10 @@ struct Registry {
 impl Registry {
     #[track_caller]
     fn new(project: &Project) -> Self {
-        // Free just now, and nobody else here asks for it by number.
-        let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-        let folder = project.root().join("registry");
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
-        let at = folder.display();
-        let config = format!(
-            "version: 0.1\nlog: {{level: warn, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {at}/data}}}}\nhttp: {{addr: \":{port}\"}}\n\
-             auth: {{htpasswd: {{realm: tests, path: {at}/htpasswd}}}}\n"
-        );
-        fs::write(folder.join("config.yml"), config).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(folder.join("config.yml")).env(process::MARK, project.mark());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let name = format!("localhost:{port}");
-        let mut registry = Self { child, name, told: Vec::new(), made: None };
-        until(LONG, "the registry", || TcpStream::connect(("127.0.0.1", port)).ok());
+        let config = Config { address: Ipv4Addr::UNSPECIFIED.into(), ..Config::default() }.with_password();
+        let server = harness::Registry::start(project, &config);
+        let (name, port) = (server.name.clone(), server.port);
+        let mut registry = Self { _server: server, name, told: Vec::new(), made: None };
         for node in fs::read_dir(directory()).unwrap() {
             let certs = node.unwrap().path().join("certs.d");
             if certs.is_dir() {
@@ -78,8 +59,6 @@ impl Drop for Registry {
         for folder in &self.told {
             let _ = fs::remove_dir_all(folder);
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if let Some(image) = &self.made {
             let _ = std::panic::catch_unwind(|| tool("docker", ["image", "rm", "--force", image]));
         }

@@ -16,6 +16,7 @@
 
 mod after;
 pub mod command;
+pub mod dockerd;
 pub mod engine;
 pub mod fault;
 pub mod image;
@@ -24,13 +25,16 @@ pub mod machines;
 pub mod process;
 pub mod project;
 pub mod proxy;
+pub mod registry;
 pub mod terminal;
 pub mod wait;
 
 pub use command::{Cmd, Outcome, Running, tool};
+pub use dockerd::Dockerd;
 pub use engine::{Engine, Pod, kubectl_command, kubectl_program};
 pub use project::Project;
 pub use proxy::Proxy;
+pub use registry::Registry;
 pub use rustix::process::Signal;
 pub use terminal::Terminal;
 pub use wait::{LONG, SOON, until};

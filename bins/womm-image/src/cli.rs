@@ -15,6 +15,10 @@ const EXIT_SETUP: &str = "\
 Exit status: 0 done, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \
 signal N ended it. Unless it is 0, nothing was changed.";
 
+const EXIT_DOCTOR: &str = "\
+Exit status: 0 all is well, as far as it can be known, 1 something is wrong, 2 usage. Nothing is changed; what is asked \
+of the registry is called off, what is asked of the cluster is a dry run.";
+
 /// Makes and checks the image of a project: reads .womm, writes the image section of the record.
 #[derive(Debug, Parser)]
 #[command(name = "womm-image", version, after_help = EXIT)]
@@ -42,6 +46,9 @@ pub enum Verb {
     /// Pushes the project's image, with the login of the Docker config
     #[command(after_help = EXIT)]
     Push(Push),
+    /// Looks whether all is well: GNU parallel, Docker, images, the registry, the cluster; exit status 1 if something is wrong
+    #[command(after_help = EXIT_DOCTOR, override_usage = "womm doctor [OPTIONS]")]
+    Doctor(Doctor),
 }
 
 /// Which project.
@@ -131,6 +138,29 @@ pub struct Push {
     /// This image instead of .womm's
     #[arg(long, value_name = "NAME")]
     pub image: Option<String>,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Write JSON: {"kind": "womm/doctor", "findings": [{"check", "state", "detail", "remedy"}]}
+    #[arg(long)]
+    pub json: bool,
+    /// Where pods would run: kube or docker [default: what .womm says, else kube if a kubeconfig selects a context]
+    #[arg(long, value_name = "ENGINE", value_parser = engine)]
+    pub engine: Option<EngineKind>,
+    /// Look at this base image, too [default: ubuntu:22.04 where there is no .womm]
+    #[arg(long, value_name = "IMAGE")]
+    pub base: Option<String>,
+    /// Where images would be pushed, such as docker.io/me/ [default: what .womm says, else ~/.womm_prefix]
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// The kubeconfig's context [default: what .womm says, else the current one]
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace [default: what .womm says, else the context's]
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub namespace: Option<String>,
 }
 
 fn engine(text: &str) -> Result<EngineKind, String> {

@@ -36,7 +36,7 @@ pub async fn connect() -> Result<Docker, Failure> {
 }
 
 /// Docker's own words, without bollard's around them, down to the cause.
-fn words(error: &Error) -> String {
+pub fn words(error: &Error) -> String {
     match error {
         Error::DockerResponseServerError { message, .. } => message.clone(),
         Error::DockerStreamError { error } => error.clone(),
@@ -63,6 +63,30 @@ pub fn refused(deed: impl std::fmt::Display, reason: &str) -> Failure {
     } else {
         failure
     }
+}
+
+/// Why an image could not be found where it would be pulled from.
+pub fn not_pulled(deed: impl std::fmt::Display, error: &Error) -> Failure {
+    let failure = failed(deed, error);
+    match failure.help {
+        Some(_) => failure,
+        None => failure.help("is the name right? A private image needs `docker login` first"),
+    }
+}
+
+/// Whether Docker says that it could not reach a registry at all. The words are those of Go's net package and TLS.
+pub fn is_unreachable(error: &Error) -> bool {
+    let words = words(error);
+    let known = [
+        "dial tcp",
+        "no such host",
+        "connection refused",
+        "i/o timeout",
+        "Client.Timeout",
+        "x509:",
+        "server gave HTTP",
+    ];
+    known.iter().any(|known| words.contains(known))
 }
 
 fn is_missing(error: &Error) -> bool {
@@ -106,16 +130,11 @@ pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
     let mut lines = Box::pin(docker.create_image(Some(options), None, login));
     let mut progress = crate::progress::Progress::new(&format!("pulling {image}"));
     while let Some(line) = next_line(&mut lines, &deed).await? {
-        let line = line.map_err(|e| {
-            let failure = failed(&deed, &e);
-            match failure.help {
-                Some(_) => failure,
-                None => failure.help("is the name right? A private image needs `docker login` first"),
-            }
-        })?;
+        let line = line.map_err(|e| not_pulled(&deed, &e))?;
         let (current, total) = line.progress_detail.map_or((None, None), |p| (p.current, p.total));
         progress.layer(line.id.as_deref(), line.status.as_deref().unwrap_or_default(), current, total);
     }
+    progress.finish("pulled");
     Ok(())
 }
 

@@ -14,6 +14,9 @@ use womm_cli::Failure;
 /// How long Docker may take to remove one of them.
 const REMOVE: Duration = Duration::from_secs(20);
 
+/// How long a Docker that did not may take to show that it is there at all.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// The list of them. Clones are the same list.
 #[derive(Default, Clone)]
 pub struct Leftovers(Arc<Mutex<Inner>>);
@@ -80,7 +83,12 @@ impl Leftovers {
         }
         loop {
             let Some((docker, thing)) = self.inner().things.pop() else { return failures };
-            failures.extend(remove(&docker, &thing).await.err());
+            if let Err(failure) = remove(&docker, &thing).await {
+                failures.push(failure);
+                if !timeout(ANSWER, docker.ping()).await.is_ok_and(|pong| pong.is_ok()) {
+                    return failures; // of each of the others the same would be said
+                }
+            }
         }
     }
 

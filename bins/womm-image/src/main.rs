@@ -5,8 +5,11 @@
 
 mod agent;
 mod check;
+mod checks;
 mod cli;
 mod docker;
+mod doctor;
+mod kind;
 mod layer;
 mod leftovers;
 mod login;
@@ -15,6 +18,7 @@ mod progress;
 mod project;
 mod push;
 mod reference;
+mod registry;
 #[cfg(test)]
 mod scripts;
 mod setup;
@@ -49,6 +53,7 @@ async fn run(verb: Verb) -> ExitCode {
             Verb::Agent(args) => agent::run(&args, &leftovers).await,
             Verb::Check(args) => check::run(&args, &leftovers).await,
             Verb::Push(args) => push::run(&args).await,
+            Verb::Doctor(args) => doctor::run(&args).await,
         }
     };
     let ended = tokio::select! {

@@ -1,4 +1,5 @@
-//! Pushes an image, with progress per layer.
+//! Pushes an image, with progress per layer. Docker sends the layers that the registry lacks; a Docker that goes away
+//! in the middle is waited for, and the push taken up again: what had arrived stays there.
 //!
 //! Through Docker's API but not through bollard, whose answer to a push (0.21) leaves out the layer's id.
 
@@ -16,11 +17,19 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use womm_cli::Failure;
 use womm_engine::docker::endpoint;
+
+/// How long a Docker that went away is waited for. Its restart by a package's update takes less.
+const AWAY: Duration = Duration::from_secs(60);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// As often it may break off without having moved a layer.
+const MOST_BREAKS: u32 = 5;
 
 /// `womm-image push`.
 ///
@@ -39,29 +48,139 @@ pub async fn run(args: &cli::Push) -> Result<(), Failure> {
 /// Pushes an image of the local engine to the registry that its name says.
 ///
 /// # Errors
-/// Outside (3) if the registry refuses, with the login that is missing; timeout (4) if nothing comes for a while.
+/// Outside (3) if the registry refuses, with the login that is missing, or Docker went away and stays away; timeout (4)
+/// if nothing comes for a while.
 pub async fn push(docker: &Docker, image: &Reference) -> Result<(), Failure> {
     let deed = format!("push image \"{image}\"");
+    let mut breaks = 0;
+    loop {
+        let (why, moved) = match once(docker, image, &deed).await {
+            Ok(()) => return Ok(()),
+            Err(Trouble::Failed(failure)) => return Err(failure),
+            Err(Trouble::Broken { why, moved }) => (why, moved),
+        };
+        breaks = if moved { 0 } else { breaks + 1 };
+        if breaks >= MOST_BREAKS {
+            return Err(Failure::outside(format!("{deed}: Docker broke off {breaks} times: {why}"))
+                .help("see its log: `journalctl -u docker`"));
+        }
+        wait_for_docker(&deed, &why).await?;
+    }
+}
+
+/// Why one attempt did not succeed.
+enum Trouble {
+    /// It makes no sense to try again.
+    Failed(Failure),
+    /// Docker went away; whether a layer had arrived by then.
+    Broken { why: String, moved: bool },
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Waits until Docker answers, and says so.
+async fn wait_for_docker(deed: &str, why: &str) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        let error = match docker::connect().await {
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        if !said {
+            crate::progress::say(&format!("Docker went away ({why}): waiting up to {} s for it", AWAY.as_secs()));
+            said = true;
+        }
+        if begun.elapsed() >= AWAY {
+            return Err(Failure::outside(format!(
+                "{deed}: Docker went away, and was not back after {} s: {}",
+                AWAY.as_secs(),
+                error.message
+            ))
+            .help("start it and do the same again: layers that have arrived are not sent again"));
+        }
+        sleep(LOOK).await;
+    }
+    crate::progress::say("Docker is back: what has not arrived is sent again");
+    Ok(())
+}
+
+async fn once(docker: &Docker, image: &Reference, deed: &str) -> Result<(), Trouble> {
     let login = crate::login::find(image.registry()).await?;
     let has_login = login.is_some();
     let silent = || {
         Failure::timeout(format!("{deed}: nothing for {} s", SILENCE.as_secs()))
             .help(format!("is {} reachable from where Docker runs?", image.registry()))
     };
-    let mut answer = timeout(SILENCE, ask(docker, image, login, &deed)).await.map_err(|_| silent())??;
-    let ok = answer.status().is_success();
+    let mut hearing = Hearing::default();
+    let mut answer = match timeout(SILENCE, ask(docker, image, login, deed)).await.map_err(|_| silent())? {
+        Ok(answer) => answer,
+        Err(trouble) => return Err(trouble),
+    };
     let mut progress = Progress::new(&format!("pushing {image}"));
-    let mut lines = Vec::new();
     while let Some(frame) = timeout(SILENCE, answer.body_mut().frame()).await.map_err(|_| silent())? {
-        let frame = frame.map_err(|e| Failure::outside(format!("{deed}: Docker broke off: {e}")))?;
-        lines.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        while let Some(end) = lines.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = lines.drain(..=end).collect();
-            said(&line, &mut progress).map_err(|reason| refused(&deed, image, has_login, &reason))?;
+        let frame = frame.map_err(|e| hearing.broken(&innermost(&e)))?;
+        hearing.take(frame.data_ref().map_or(&[][..], |data| data), &mut progress)?;
+    }
+    hearing.take(b"\n", &mut progress)?;
+    match hearing.refusal.take() {
+        // A Docker that is told to end calls off what it does.
+        Some(reason) if reason.contains("context canceled") => Err(hearing.broken(&reason)),
+        Some(reason) => Err(refused(deed, image, has_login, &reason).into()),
+        None if !answer.status().is_success() => {
+            Err(Failure::outside(format!("{deed}: Docker refused without a word")).into())
+        }
+        // An end without a word is none: Docker says the digest when all has arrived.
+        None if !hearing.arrived => Err(hearing.broken("it ended without a word")),
+        None => {
+            progress.finish("pushed");
+            Ok(())
         }
     }
-    said(&lines, &mut progress).map_err(|reason| refused(&deed, image, has_login, &reason))?;
-    if ok { Ok(()) } else { Err(Failure::outside(format!("{deed}: Docker refused without a word"))) }
+}
+
+/// What has been heard of an answer.
+#[derive(Default)]
+struct Hearing {
+    lines: Vec<u8>,
+    refusal: Option<String>,
+    moved: bool,
+    arrived: bool,
+}
+
+impl Hearing {
+    fn broken(&self, why: &str) -> Trouble {
+        Trouble::Broken { why: why.to_owned(), moved: self.moved }
+    }
+
+    fn take(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), Failure> {
+        self.lines.extend_from_slice(bytes);
+        while let Some(end) = self.lines.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.lines.drain(..=end).collect();
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let line: Line = serde_json::from_slice(&line)
+                .map_err(|e| Failure::outside(format!("push: Docker's answer is not understood: {e}")))?;
+            self.hear(line, progress);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, line: Line, progress: &mut Progress) {
+        if let Some(reason) = line.error.or(line.message) {
+            self.refusal.get_or_insert(reason);
+            return;
+        }
+        let status = line.status.as_deref().unwrap_or_default();
+        self.moved |= status == "Pushed";
+        self.arrived |= line.aux.is_some_and(|aux| aux.digest.is_some());
+        progress.layer(line.id.as_deref(), status, line.detail.current, line.detail.total);
+    }
 }
 
 /// A line of Docker's answer.
@@ -71,6 +190,7 @@ struct Line {
     status: Option<String>,
     #[serde(rename = "progressDetail", default)]
     detail: Detail,
+    aux: Option<Aux>,
     error: Option<String>,
     /// What an answer with a failed status has instead.
     message: Option<String>,
@@ -83,41 +203,45 @@ struct Detail {
     total: Option<i64>,
 }
 
-fn said(line: &[u8], progress: &mut Progress) -> Result<(), String> {
-    if line.iter().all(u8::is_ascii_whitespace) {
-        return Ok(());
-    }
-    let line: Line = serde_json::from_slice(line).map_err(|e| format!("Docker's answer is not understood: {e}"))?;
-    if let Some(reason) = line.error.or(line.message) {
-        return Err(reason);
-    }
-    progress.layer(
-        line.id.as_deref(),
-        line.status.as_deref().unwrap_or_default(),
-        line.detail.current,
-        line.detail.total,
-    );
-    Ok(())
+/// Said when the manifest has arrived.
+#[derive(Deserialize)]
+struct Aux {
+    #[serde(rename = "Digest")]
+    digest: Option<String>,
 }
 
-fn refused(deed: &str, image: &Reference, has_login: bool, reason: &str) -> Failure {
+/// A push that the registry refused, with the remedy.
+pub fn refused(deed: &str, image: &Reference, has_login: bool, reason: &str) -> Failure {
     let failure = docker::refused(deed, reason);
     let registry = image.registry();
     let words =
         ["unauthorized", "denied", "no basic auth credentials", "authentication required", "forbidden", "401", "403"];
     if words.iter().any(|word| reason.to_ascii_lowercase().contains(word)) {
-        let which =
-            if registry == crate::reference::DOCKER_HUB { "docker login" } else { &format!("docker login {registry}") };
-        return failure.help(if has_login {
-            format!("the login at {registry} may not push there: log in as somebody who may (`{which}`), or choose another --prefix")
-        } else {
-            format!("there is no login for {registry}: run `{which}`")
-        });
+        return failure.help(login_help(image, has_login));
     }
     if reason.contains("server gave HTTP response to HTTPS client") {
         return failure.help(format!("add {registry} to \"insecure-registries\" in /etc/docker/daemon.json"));
     }
+    if reason.contains("500 Internal Server Error") || reason.contains("503 Service Unavailable") {
+        return failure.help(format!("{registry} itself failed: is its disk full? See its log, or tell who runs it"));
+    }
     failure
+}
+
+/// Which login a refused push wants.
+pub fn login_help(image: &Reference, has_login: bool) -> String {
+    let registry = image.registry();
+    let command = match registry {
+        crate::reference::DOCKER_HUB => "docker login".to_owned(),
+        registry => format!("docker login {registry}"),
+    };
+    if has_login {
+        format!(
+            "the login at {registry} may not push there: log in as somebody who may (`{command}`), or choose another --prefix"
+        )
+    } else {
+        format!("there is no login for {registry}: run `{command}`")
+    }
 }
 
 async fn ask(
@@ -125,8 +249,9 @@ async fn ask(
     image: &Reference,
     login: Option<DockerCredentials>,
     deed: &str,
-) -> Result<Response<Incoming>, Failure> {
-    let failed = |e: &dyn std::fmt::Display| Failure::outside(format!("{deed}: {e}"));
+) -> Result<Response<Incoming>, Trouble> {
+    let failed = |e: &dyn std::fmt::Display| Trouble::Failed(Failure::outside(format!("{deed}: {e}")));
+    let broken = |e: &(dyn std::error::Error + 'static)| Trouble::Broken { why: innermost(e), moved: false };
     let version = docker.client_version();
     let uri = format!(
         "/v{}.{}/images/{}/push?tag={}",
@@ -143,13 +268,21 @@ async fn ask(
         .map_err(|e| failed(&e))?;
     let host = endpoint::find().url;
     if let Some(path) = host.strip_prefix("unix://") {
-        let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
-        send(stream, request).await.map_err(|e| failed(&e))
+        let stream = UnixStream::connect(path).await.map_err(|e| broken(&e))?;
+        send(stream, request).await.map_err(|e| broken(&e))
     } else {
         let address = host.trim_start_matches("tcp://").trim_start_matches("http://").trim_end_matches('/');
-        let stream = TcpStream::connect(address).await.map_err(|e| failed(&e))?;
-        send(stream, request).await.map_err(|e| failed(&e))
+        let stream = TcpStream::connect(address).await.map_err(|e| broken(&e))?;
+        send(stream, request).await.map_err(|e| broken(&e))
     }
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
 }
 
 async fn send<S>(stream: S, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>>
@@ -175,5 +308,27 @@ mod tests {
         let text =
             refused("push image \"x\"", &hub, true, "denied: requested access to the resource is denied").to_string();
         assert!(text.contains("docker login`"), "{text}");
+    }
+
+    fn heard(text: &str) -> Hearing {
+        let mut hearing = Hearing::default();
+        let mut progress = Progress::new("pushing x");
+        // In pieces, as a socket has them.
+        for piece in text.as_bytes().chunks(7) {
+            hearing.take(piece, &mut progress).expect("JSON");
+        }
+        hearing
+    }
+
+    #[test]
+    fn only_a_digest_is_the_end() {
+        let pushed = "{\"status\":\"Pushed\",\"id\":\"0123456789ab\",\"progressDetail\":{}}\r\n";
+        let digest = "{\"progressDetail\":{},\"aux\":{\"Tag\":\"latest\",\"Digest\":\"sha256:0\",\"Size\":7}}\r\n";
+        let whole = heard(&format!("{pushed}{digest}"));
+        assert!(whole.moved && whole.arrived && whole.refusal.is_none());
+        let part = heard(pushed);
+        assert!(part.moved && !part.arrived);
+        let error = "{\"errorDetail\":{\"message\":\"no\"},\"error\":\"no\"}\r\n";
+        assert_eq!(heard(&format!("{pushed}{error}")).refusal.as_deref(), Some("no"));
     }
 }

@@ -65,6 +65,15 @@ impl Reference {
             Some(registry) => registry,
         }
     }
+
+    /// What the registry itself calls the repository: without the registry's name, and at Docker Hub with the one that
+    /// official images leave out.
+    pub fn path(&self) -> String {
+        match split_registry(&self.repository).1 {
+            name if self.registry() == DOCKER_HUB && !name.contains('/') => format!("library/{name}"),
+            name => name.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Reference {
@@ -164,6 +173,9 @@ mod tests {
                 (repository, tag, registry),
                 "{text}"
             );
+        }
+        for (text, path) in [("ubuntu", "library/ubuntu"), ("docker.io/me/x", "me/x"), ("localhost:5000/x:1", "x")] {
+            assert_eq!(Reference::parse(text).expect(text).path(), path);
         }
         let digest = format!("a@sha256:{}", "0".repeat(64));
         let got = Reference::parse(&digest).expect("a digest");

@@ -3,8 +3,10 @@
 //! Nothing is seen of a setup that failed: the image gets its name, and the folder its `.womm`, at the very end.
 
 use crate::check;
+use crate::checks;
 use crate::cli;
 use crate::docker;
+use crate::kind;
 use crate::layer::{self, Entry, Recipe};
 use crate::leftovers::{Leftovers, Thing};
 use crate::probe::{At, Probe};
@@ -17,6 +19,7 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
 use womm_cli::Failure;
+use womm_engine::Place;
 use womm_wire::names;
 use womm_wire::record::{EngineKind, Project, ShareKind, User};
 
@@ -37,8 +40,15 @@ pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure
     let plan = Plan::new(args, &folder, old.as_ref(), project::kept_prefix)?;
     let draft = Draft::new(Path::new(&folder))?;
     let docker = docker::connect().await?;
+    let kind = match &plan.kind {
+        Some(name) => Some(kind::find(&docker, name).await?),
+        None => None,
+    };
+    let intent = checks::Intent { engine: plan.engine, name: &plan.name, kind: kind.as_ref() };
+    checks::before_setup(&docker, &intent).await?;
     let base = base(&docker, &plan.base).await?;
     let arch = base.architecture.clone().unwrap_or_default();
+    checks::fits_nodes(plan.engine, &arch, &plan.place(old.as_ref())).await?;
     let (user, group) = user::current().await?;
 
     say(&format!("making image {} from {}", plan.name, plan.base));
@@ -60,8 +70,10 @@ pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure
         None => {}
     }
     docker::tag(&docker, &id, &plan.name).await?;
-    if plan.engine == EngineKind::Kube {
-        crate::push::push(&docker, &plan.name).await?;
+    match (plan.engine, &kind) {
+        (EngineKind::Docker, _) => {}
+        (EngineKind::Kube, Some(kind)) => kind::load(&docker, kind, &plan.name).await?,
+        (EngineKind::Kube, None) => crate::push::push(&docker, &plan.name).await?,
     }
     let project = plan.project(&folder, old, &arch);
     draft.keep(&project)?;
@@ -99,6 +111,8 @@ struct Plan {
     engine: EngineKind,
     share: ShareKind,
     prefix: Option<String>,
+    /// The kind cluster whose nodes the image is loaded into, instead of being pushed.
+    kind: Option<String>,
     env: Vec<(String, String)>,
     context: Option<String>,
     namespace: Option<String>,
@@ -125,15 +139,21 @@ impl Plan {
             return Err(Failure::usage(format!("the share \"{}\" is not built yet", name_of(share)))
                 .help("use --share none, or --engine docker with --share bind"));
         }
+        let had_prefix = old.is_some_and(|o| o.extra.get(key::PREFIX).is_some_and(Value::is_string));
+        let pushed = args.prefix.is_some() || args.name.is_some() || had_prefix || engine == EngineKind::Docker;
+        let context = args.context.clone().or_else(|| old?.context.clone());
+        let kind = if pushed { None } else { kind::named(context.as_deref()) };
         let prefix = match (&args.prefix, engine) {
             (Some(prefix), _) => Some(reference::prefix(prefix)?),
             (None, EngineKind::Docker) => None,
+            (None, EngineKind::Kube) if kind.is_some() => None,
             (None, EngineKind::Kube) => {
                 let of_old = old.and_then(|o| o.extra.get(key::PREFIX)).and_then(Value::as_str).map(str::to_owned);
                 of_old.map_or_else(kept_prefix, |prefix| Ok(Some(prefix)))?
             }
         };
-        if engine == EngineKind::Kube && prefix.as_deref().unwrap_or_default().is_empty() && args.name.is_none() {
+        let needs_prefix = engine == EngineKind::Kube && kind.is_none() && args.name.is_none();
+        if needs_prefix && prefix.as_deref().unwrap_or_default().is_empty() {
             return Err(Failure::usage("engine kube needs a place from which the cluster can pull the image")
                 .help("give --prefix docker.io/me/, or --engine docker to run in containers of this machine"));
         }
@@ -144,7 +164,8 @@ impl Plan {
                     Some(last) => last,
                     None => format!("{IMAGE}{}", letters(8)?),
                 };
-                Reference::parse(&format!("{}{last}:latest", prefix.as_deref().unwrap_or_default()))?
+                let tag = if kind.is_some() { kind::TAG } else { "latest" };
+                Reference::parse(&format!("{}{last}:{tag}", prefix.as_deref().unwrap_or_default()))?
             }
         };
         if name.digest.is_some() {
@@ -153,7 +174,13 @@ impl Plan {
         let env = args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?;
         let (context, namespace, secret) = (args.context.clone(), args.namespace.clone(), args.secret.clone());
         let base = Reference::parse(&args.base)?;
-        Ok(Self { base, name, engine, share, prefix, env, context, namespace, secret })
+        Ok(Self { base, name, engine, share, prefix, kind, env, context, namespace, secret })
+    }
+
+    /// Where pods would run.
+    fn place(&self, old: Option<&Project>) -> Place {
+        let context = self.context.clone().or_else(|| old?.context.clone());
+        Place { context, namespace: self.namespace.clone() }
     }
 
     /// What `.womm` is to say: this plan, and of an older file what the plan says nothing about.
@@ -235,16 +262,7 @@ async fn base(docker: &Docker, name: &Reference) -> Result<bollard::models::Imag
             found.ok_or_else(|| Failure::outside(format!("image \"{name}\" was pulled and is not there")))?
         }
     };
-    let (os, arch) = (found.os.as_deref().unwrap_or("linux"), found.architecture.as_deref().unwrap_or_default());
-    let agent = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    if os != "linux" || (!arch.is_empty() && arch != agent) {
-        return Err(Failure::outside(format!("image \"{name}\" is for {os}/{arch}, the agent for linux/{agent}"))
-            .help(format!("get the other one with `docker pull --platform linux/{agent} {name}`")));
-    }
+    checks::fits_agent(name, found.os.as_deref(), found.architecture.as_deref())?;
     Ok(found)
 }
 

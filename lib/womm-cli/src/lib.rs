@@ -3,12 +3,15 @@
 #[cfg(feature = "clap")]
 mod arguments;
 mod failure;
+pub mod finding;
 mod inherited;
 pub mod life;
 mod limits;
 mod record;
 pub mod run;
 mod signals;
+#[cfg(feature = "table")]
+mod table;
 
 #[cfg(feature = "clap")]
 pub use arguments::parse;
@@ -16,3 +19,5 @@ pub use failure::{Code, Failure, report, run_main};
 pub use limits::raise_descriptor_limit;
 pub use record::{read_record, write_line, write_record};
 pub use signals::signalled;
+#[cfg(feature = "table")]
+pub use table::table;

@@ -97,6 +97,13 @@ impl Files {
     }
 }
 
+/// The context that the kubeconfig selects; none if it selects none, is not there or can't be read: whoever opens a
+/// connection by it says so.
+pub fn current_context() -> Option<String> {
+    let kubeconfig = Files::of_environment().ok()?.read().ok()??;
+    kubeconfig.current_context.filter(|name| !name.is_empty())
+}
+
 /// Opens a connection by a kubeconfig's context, or as a pod of the cluster if there is no kubeconfig at all.
 ///
 /// # Errors
@@ -274,6 +281,11 @@ fn matches(entry: &str, host: &str, address: Option<IpAddr>) -> bool {
             (host == domain && domain == entry) || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
         }
     }
+}
+
+/// Whether an address is in a network that is written as `10.0.0.0/8`.
+pub fn is_within(network: &str, address: IpAddr) -> bool {
+    network.split_once('/').is_some_and(|(network, bits)| within(network, bits, address))
 }
 
 fn within(network: &str, bits: &str, address: IpAddr) -> bool {

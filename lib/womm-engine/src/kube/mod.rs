@@ -14,12 +14,17 @@ mod connect;
 mod create;
 mod delete;
 mod dial;
+mod examine;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod objects;
 mod reasons;
+mod rights;
 mod trouble;
 mod watch;
+
+pub use connect::{current_context, is_within};
+pub use examine::{Subject, unfit};
 
 use crate::{Error, Extras, Place, Wire};
 use clock::Clock;
@@ -207,13 +212,13 @@ impl Kube {
     }
 
     /// Asks for the cluster's version, which everybody may know, and so for its time.
-    async fn version(&self, deadline: Duration) -> Result<(), Trouble> {
+    async fn version(&self, deadline: Duration) -> Result<Option<String>, Trouble> {
         let request = http::Request::get("/version").body(Vec::new());
         let request = request.map_err(::kube::core::request::Error::BuildRequest);
         match self.send::<serde_json::Value>(request, deadline).await {
             // Somebody took the right to know the version away. It is an answer all the same.
-            Err(trouble) if matches!(trouble.code(), 403 | 404) => Ok(()),
-            other => other.map(drop),
+            Err(trouble) if matches!(trouble.code(), 403 | 404) => Ok(None),
+            other => other.map(|version| version["gitVersion"].as_str().map(str::to_owned)),
         }
     }
 

@@ -500,6 +500,11 @@ pub(super) fn refused(deployment: &Deployment) -> Option<Why> {
     Some(refused_words(&refusal(failure.message.as_deref().unwrap_or_default())))
 }
 
+/// The same for a pod that was asked for by itself.
+pub(super) fn refused_by_admission(message: &str) -> String {
+    refused_words(&refusal(message)).words
+}
+
 fn refused_words(said: &str) -> Why {
     let said = sentence(said);
     if let Some(rest) = said.strip_prefix("exceeded quota: ") {

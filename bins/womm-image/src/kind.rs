@@ -1,0 +1,169 @@
+//! Clusters of kind (kind.sigs.k8s.io), whose nodes are containers of the local Docker engine: an image need not be pushed to
+//! a registry that they could pull from, it is loaded into each node, as `kind load docker-image` does.
+//!
+//! Source: kind, "Loading an Image Into Your Cluster"; `pkg/cluster/constants` for the labels; containerd, ctr(8).
+
+use crate::docker::{self, failed, next_line};
+use crate::progress::Progress;
+use crate::reference::Reference;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, StartExecResults};
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures::StreamExt;
+use std::collections::HashMap;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+use womm_cli::Failure;
+
+/// How its contexts in the kubeconfig begin; the cluster's name follows.
+const CONTEXT: &str = "kind-";
+const LABEL_CLUSTER: &str = "io.x-k8s.kind.cluster";
+const LABEL_ROLE: &str = "io.x-k8s.kind.role";
+/// A container of the cluster that is no node.
+const BALANCER: &str = "external-load-balancer";
+/// The tag of images that are loaded. Not "latest": of that Kubernetes looks for a newer one in the registry each time
+/// (kubernetes.io, "Images", imagePullPolicy).
+pub const TAG: &str = "loaded";
+/// The most that is kept of what ctr says, bytes.
+const MOST_WORDS: usize = 4 << 10;
+
+/// A cluster's nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kind {
+    /// The cluster's name.
+    pub name: String,
+    /// Its containers.
+    pub nodes: Vec<String>,
+}
+
+/// The cluster that a context means, by its name alone; none if it is none of kind's.
+pub fn named(context: Option<&str>) -> Option<String> {
+    let current = match context {
+        Some(context) => Some(context.to_owned()),
+        None => womm_engine::kube::current_context(),
+    };
+    current?.strip_prefix(CONTEXT).filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// Its nodes on the local Docker engine.
+///
+/// # Errors
+/// Outside (3) if Docker has no node of that name, or can't say.
+pub async fn find(docker: &Docker, name: &str) -> Result<Kind, Failure> {
+    let filters = HashMap::from([("label", vec![format!("{LABEL_CLUSTER}={name}")])]);
+    let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+    let found = docker.list_containers(Some(options)).await;
+    let found = found.map_err(|e| failed(format!("look for the nodes of the kind cluster \"{name}\""), &e))?;
+    let is_node = |labels: &HashMap<String, String>| labels.get(LABEL_ROLE).is_none_or(|role| role != BALANCER);
+    let nodes = found.into_iter().filter(|c| c.labels.as_ref().is_none_or(is_node));
+    let mut nodes: Vec<_> = nodes.filter_map(|c| Some(c.names?.first()?.trim_start_matches('/').to_owned())).collect();
+    nodes.sort();
+    if nodes.is_empty() {
+        return Err(Failure::outside(format!(
+            "the kind cluster \"{name}\" has no running node on the local Docker engine"
+        ))
+        .help("is it on another machine? Give --prefix, a registry that it pulls from"));
+    }
+    Ok(Kind { name: name.to_owned(), nodes })
+}
+
+/// Loads an image of the local engine into each node.
+///
+/// # Errors
+/// Outside (3) if Docker or a node's containerd refuses, timeout (4) if nothing moves for a while.
+pub async fn load(docker: &Docker, kind: &Kind, image: &Reference) -> Result<(), Failure> {
+    let size = docker::inspect(docker, &image.to_string()).await?.and_then(|found| found.size).unwrap_or_default();
+    let mut progress = Progress::new(&format!("loading {image}"));
+    for node in &kind.nodes {
+        load_into(docker, node, image, size, &mut progress).await?;
+    }
+    progress.finish(&format!("kind cluster \"{}\": loaded", kind.name));
+    Ok(())
+}
+
+async fn load_into(
+    docker: &Docker,
+    node: &str,
+    image: &Reference,
+    size: i64,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let deed = format!("load image \"{image}\" into node \"{node}\"");
+    let command = ["ctr", "--namespace=k8s.io", "images", "import", "-"];
+    let options = CreateExecOptions {
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(command.map(str::to_owned).to_vec()),
+        ..Default::default()
+    };
+    let id = docker.create_exec(node, options).await.map_err(|e| failed(&deed, &e))?.id;
+    let started = docker.start_exec(&id, None).await.map_err(|e| failed(&deed, &e))?;
+    let StartExecResults::Attached { mut output, mut input } = started else {
+        return Err(Failure::outside(format!("{deed}: Docker gave no connection to it")));
+    };
+    // Read beside the writing: who says much before it has read all would wait for us.
+    let words = tokio::spawn(async move {
+        let mut words = Vec::new();
+        while let Some(Ok(
+            LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+        )) = output.next().await
+        {
+            words.extend_from_slice(&message[..message.len().min(MOST_WORDS.saturating_sub(words.len()))]);
+        }
+        String::from_utf8_lossy(&words).trim().to_owned()
+    });
+    let sent = send(docker, image, &mut input, &deed, |current| {
+        progress.part(node, "Loading", current, u64::try_from(size).unwrap_or_default());
+    });
+    let sent = sent.await;
+    drop(input);
+    let words = timeout(docker::SILENCE, words).await;
+    let words = words.map_err(|_| Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs())))?;
+    let words = words.unwrap_or_default();
+    let code = docker.inspect_exec(&id).await.map_err(|e| failed(&deed, &e))?.exit_code;
+    if code != Some(0) {
+        return Err(docker::refused(&deed, if words.is_empty() { "ctr failed without a word" } else { &words }));
+    }
+    sent?;
+    progress.part(node, "Loaded", 0, 0);
+    Ok(())
+}
+
+/// The image as an archive, into the node.
+async fn send(
+    docker: &Docker,
+    image: &Reference,
+    input: &mut (impl AsyncWriteExt + Unpin),
+    deed: &str,
+    mut moved: impl FnMut(u64),
+) -> Result<(), Failure> {
+    let broken = |e: std::io::Error| Failure::outside(format!("{deed}: {e}"));
+    let silent = || Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs()));
+    let name = image.to_string();
+    let mut pieces = Box::pin(docker.export_image(&name));
+    let mut bytes = 0;
+    while let Some(piece) = next_line(&mut pieces, deed).await? {
+        let piece = piece.map_err(|e: Error| failed(deed, &e))?;
+        timeout(docker::SILENCE, input.write_all(&piece)).await.map_err(|_| silent())?.map_err(broken)?;
+        bytes += piece.len() as u64;
+        moved(bytes);
+    }
+    input.shutdown().await.map_err(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_names_its_cluster() {
+        assert_eq!(named(Some("kind-kind")).as_deref(), Some("kind"));
+        assert_eq!(named(Some("kind-a-b")).as_deref(), Some("a-b"));
+        for other in ["kind", "kind-", "womm", "my-kind-x"] {
+            assert_eq!(named(Some(other)), None, "{other}");
+        }
+    }
+}
