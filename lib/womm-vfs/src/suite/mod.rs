@@ -12,6 +12,7 @@
 pub mod attributes;
 pub mod content;
 pub mod create;
+pub mod killed;
 pub mod link;
 pub mod listing;
 mod model;

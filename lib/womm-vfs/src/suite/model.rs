@@ -8,14 +8,14 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 
 /// All nodes that ever were, by when they were made; the root is the first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Model {
     pub(super) nodes: Vec<Node>,
     /// Those that the last operation changed.
     pub(super) changed: Vec<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) mode: u32,

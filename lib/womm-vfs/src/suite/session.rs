@@ -24,7 +24,12 @@ pub struct Session<B> {
 impl<B: Backend> Session<B> {
     /// On an empty one.
     pub fn fresh() -> Self {
-        Self { backend: Some(B::fresh()), operations: AtomicU64::new(0) }
+        Self::over(B::fresh())
+    }
+
+    /// On this one.
+    pub fn over(backend: B) -> Self {
+        Self { backend: Some(backend), operations: AtomicU64::new(0) }
     }
 
     /// The file system.
@@ -164,7 +169,10 @@ impl<B: Backend> Session<B> {
             let after = entries.last().map_or(0, |entry| entry.cookie);
             let part = self.vfs().readdir(&self.cx(), folder, after, most).await.expect("it is listed");
             assert!(part.end || !part.entries.is_empty(), "no end and nothing more");
-            entries.extend(part.entries);
+            for entry in part.entries {
+                assert!(entries.last().is_none_or(|last| last.cookie < entry.cookie), "cookies do not rise");
+                entries.push(entry);
+            }
             if part.end {
                 return entries;
             }

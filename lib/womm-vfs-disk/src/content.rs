@@ -1,0 +1,165 @@
+//! Content of a file that is open.
+//!
+//! What the kernel has in memory is read at once; what may wait for the disk goes to a thread that may wait.
+
+use crate::seen::Seen;
+use bytes::{Bytes, BytesMut};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, fsync, ftruncate, seek as lseek};
+use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwrite};
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use womm_vfs::vfs::{Read, Seek, Stable};
+use womm_vfs::{Error, Result};
+
+/// Where loff_t ends.
+const MOST_BYTES: u64 = i64::MAX as u64;
+/// Writes of so many bytes are copied into the kernel's memory sooner than a thread is woken.
+const SMALL_BYTES: usize = 32 << 10;
+
+/// Runs what may wait for a disk where it stops nobody.
+///
+/// # Errors
+/// What it says; EIO if it panics.
+pub async fn waiting<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(what).await.unwrap_or(Err(Error::Errno(Errno::IO)))
+}
+
+/// pread(2), to the end of the file or of what was asked for.
+///
+/// # Errors
+/// What the system calls say.
+pub async fn read(file: Arc<OwnedFd>, offset: u64, count: u32) -> Result<Read> {
+    if offset > MOST_BYTES {
+        return Ok(Read { data: Bytes::new(), end: true });
+    }
+    let mut data = BytesMut::zeroed(count as usize);
+    let had = preadv2(&file, &mut [IoSliceMut::new(&mut data)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
+    let end = offset.saturating_add(had as u64);
+    if had == data.len() || (had > 0 && end >= size(&file)?) {
+        return finish(&file, data, had, offset);
+    }
+    waiting(move || {
+        let had = fill(&file, &mut data, offset)?;
+        finish(&file, data, had, offset)
+    })
+    .await
+}
+
+fn fill(file: &OwnedFd, data: &mut [u8], offset: u64) -> Result<usize> {
+    let mut had = 0;
+    while had < data.len() {
+        match pread(file, &mut data[had..], offset + had as u64) {
+            Ok(0) => break,
+            Ok(more) => had += more,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(had)
+}
+
+fn finish(file: &OwnedFd, mut data: BytesMut, had: usize, offset: u64) -> Result<Read> {
+    let end = had < data.len() || offset + had as u64 >= size(file)?;
+    data.truncate(had);
+    Ok(Read { data: data.freeze(), end })
+}
+
+fn size(file: &OwnedFd) -> Result<u64> {
+    Ok(Seen::of(file)?.size)
+}
+
+/// pwrite(2) of all, then as durable as that.
+///
+/// # Errors
+/// What the system calls say: EFBIG, ENOSPC, EDQUOT, EIO.
+pub async fn write(file: Arc<OwnedFd>, offset: u64, data: Bytes, stable: Stable) -> Result<()> {
+    end_of(offset, data.len() as u64)?;
+    if stable == Stable::Unstable && data.len() <= SMALL_BYTES {
+        return put(&file, offset, &data);
+    }
+    waiting(move || {
+        put(&file, offset, &data)?;
+        match stable {
+            Stable::Unstable => Ok(()),
+            Stable::Data => Ok(fdatasync(&file)?),
+            Stable::File => Ok(fsync(&file)?),
+        }
+    })
+    .await
+}
+
+fn put(file: &OwnedFd, offset: u64, data: &[u8]) -> Result<()> {
+    let mut done = 0;
+    while done < data.len() {
+        match pwrite(file, &data[done..], offset + done as u64) {
+            Ok(0) => return Err(Errno::IO.into()),
+            Ok(more) => done += more,
+            Err(Errno::INTR) => {}
+            Err(Errno::BADF) => return Err(Errno::ACCESS.into()), // open for reading only, because there is no more
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// ftruncate(2).
+///
+/// # Errors
+/// What the system call says.
+pub fn resize(file: impl AsFd, size: u64) -> Result<()> {
+    end_of(size, 0)?;
+    match ftruncate(file, size) {
+        Err(Errno::INVAL | Errno::BADF) => Err(Errno::ACCESS.into()),
+        done => Ok(done?),
+    }
+}
+
+/// lseek(2).
+///
+/// # Errors
+/// ENXIO beyond the end, or if there is no more data.
+pub fn seek(file: impl AsFd, offset: u64, what: Seek) -> Result<u64> {
+    if offset > MOST_BYTES {
+        return Err(Errno::NXIO.into());
+    }
+    let from = match what {
+        Seek::Data => SeekFrom::Data(offset),
+        Seek::Hole => SeekFrom::Hole(offset),
+    };
+    Ok(lseek(file, from)?)
+}
+
+/// fallocate(2).
+///
+/// # Errors
+/// EINVAL for no bytes, EFBIG beyond what a file holds; what the system call says.
+pub fn allocate(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
+    change_room(file, FallocateFlags::empty(), offset, length)
+}
+
+/// fallocate(2) with PUNCH_HOLE and KEEP_SIZE.
+///
+/// # Errors
+/// Those of [`allocate`].
+pub fn deallocate(file: impl AsFd, offset: u64, length: u64) -> Result<()> {
+    change_room(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, length)
+}
+
+fn change_room(file: impl AsFd, how: FallocateFlags, offset: u64, length: u64) -> Result<()> {
+    if length == 0 {
+        return Err(Errno::INVAL.into());
+    }
+    end_of(offset, length)?;
+    loop {
+        match fallocate(&file, how, offset, length) {
+            Err(Errno::INTR) => {}
+            Err(Errno::BADF) => return Err(Errno::ACCESS.into()),
+            done => return Ok(done?),
+        }
+    }
+}
+
+fn end_of(offset: u64, length: u64) -> Result<u64> {
+    offset.checked_add(length).filter(|end| *end <= MOST_BYTES).ok_or(Error::Errno(Errno::FBIG))
+}

@@ -1,0 +1,300 @@
+//! The state folder: a lock, and a table that outlives the program.
+//!
+//! SQLite, because of its record, and because of what a commit costs: in WAL mode with `synchronous=NORMAL` it is a few write(2), no
+//! fsync. The kernel has them then, so a SIGKILL loses nothing; a power cut loses the last commits, never the table, and
+//! [`Database::sync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
+//! fsync each.
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rustix::fs::{FlockOperation, flock};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Commits after which what the log holds is brought into the table.
+const COMMITS: u64 = 2000;
+/// And the time after which it is, if there were any.
+const AT_LEAST: Duration = Duration::from_secs(60);
+
+/// Numbers are taken in advance, so that none is given twice even if the program ends before it has noted the last.
+const NUMBERS: i64 = 4096;
+
+/// Why a state folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It can't be made, read or written.
+    #[error("can't use {what} {path:?}: {error}")]
+    Io {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Another program has it.
+    #[error("state folder {0:?} is in use by another server: stop it, or use another folder")]
+    InUse(PathBuf),
+    /// SQLite says no.
+    #[error("can't use table {path:?}: {error}; if it is broken, move it away: handles begin anew")]
+    Table {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: rusqlite::Error,
+    },
+    /// It was made by another version, or for something else.
+    #[error("state folder {path:?} is of kind {found:?}, not {wanted:?}: use another folder")]
+    Kind {
+        /// Which.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What it should say.
+        wanted: &'static str,
+    },
+}
+
+impl OpenError {
+    /// Says which folder it was.
+    pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::Io { what, path, error }
+    }
+}
+
+/// A table that is open. Only one program has it at a time.
+#[derive(Debug)]
+pub struct Database {
+    /// To be used by one at a time.
+    pub connection: Connection,
+    /// Made with the table.
+    pub generation: u64,
+    /// Made with the table.
+    pub key: [u8; 16],
+    /// Whether the one before ended without [`Database::end`].
+    pub was_killed: bool,
+    log: Log,
+    next: i64,
+    reserved: i64,
+    /// Given back last.
+    _lock: File,
+}
+
+/// How much of the table's log is on the disk.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    commits: AtomicU64,
+    checkpoint_tx: Option<SyncSender<()>>,
+}
+
+/// Brings the log to the disk, apart from the table's lock.
+#[derive(Debug)]
+pub struct LogSync {
+    path: PathBuf,
+}
+
+impl LogSync {
+    /// fdatasync(2) of the log. What it held before is in the table, which was synced before the log began anew.
+    ///
+    /// # Errors
+    /// What the system calls say.
+    pub fn sync(&self) -> io::Result<()> {
+        match File::open(&self.path) {
+            Ok(log) => log.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // all of it is in the table
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Database {
+    /// Opens or makes it, for a kind of table that `schema` makes.
+    ///
+    /// # Errors
+    /// Those of [`OpenError`].
+    pub fn open(state: &Path, kind: &'static str, schema: &str) -> Result<Self, OpenError> {
+        fs::create_dir_all(state).map_err(OpenError::io("state folder", state))?;
+        let lock = lock(state)?;
+        let path = state.join("nodes.sqlite");
+        let at = |error| OpenError::Table { path: path.clone(), error };
+        let connection = Connection::open(&path).map_err(at)?;
+        prepare(&connection, schema).map_err(at)?;
+        let found: String = meta(&connection, "kind", || kind.to_owned()).map_err(at)?;
+        if found != kind {
+            return Err(OpenError::Kind { path: state.to_owned(), found, wanted: kind });
+        }
+        let generation: i64 =
+            meta(&connection, "generation", || i64::from_be_bytes(random()) & i64::MAX).map_err(at)?;
+        let key: [u8; 16] = meta(&connection, "key", random).map_err(at)?;
+        let running: i64 = meta(&connection, "running", || 0).map_err(at)?;
+        set_meta(&connection, "running", 1).map_err(at)?;
+        let next: i64 = meta(&connection, "next", || 2).map_err(at)?;
+        let checkpoint_tx = Some(checkpoints(&path).map_err(at)?);
+        let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoint_tx };
+        Ok(Self {
+            connection,
+            generation: generation.unsigned_abs(),
+            key,
+            was_killed: running != 0,
+            log,
+            next,
+            reserved: next,
+            _lock: lock,
+        })
+    }
+
+    /// A number that was never given.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub fn number(&mut self) -> rusqlite::Result<u64> {
+        if self.next >= self.reserved {
+            set_meta(&self.connection, "next", self.next + NUMBERS)?;
+            self.reserved = self.next + NUMBERS;
+        }
+        self.next += 1;
+        Ok(self.next.unsigned_abs() - 1)
+    }
+
+    /// Something was committed.
+    pub fn committed(&self) {
+        let commits = self.log.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        if commits.is_multiple_of(COMMITS)
+            && let Some(checkpoint_tx) = &self.log.checkpoint_tx
+        {
+            let _one_is_ordered_already = checkpoint_tx.try_send(());
+        }
+    }
+
+    /// How many commits there were; and how to bring them to the disk.
+    pub fn sync(&self) -> (u64, LogSync) {
+        (self.log.commits.load(Ordering::Relaxed), LogSync { path: self.log.path.clone() })
+    }
+
+    /// Says that all is as it should be: the next one need not look.
+    pub fn end(&self) {
+        let ended = set_meta(&self.connection, "running", 0);
+        // Without it, the next one looks.
+        drop(ended);
+    }
+}
+
+/// Random bytes.
+///
+/// # Panics
+/// If the kernel has none, which it always has once it has booted.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let filled = getrandom(&mut bytes[..], GetRandomFlags::empty()).expect("the kernel has random bytes");
+    assert_eq!(filled, N, "up to 256 bytes come at once");
+    bytes
+}
+
+fn lock(state: &Path) -> Result<File, OpenError> {
+    let path = state.join("lock");
+    let lock = File::create(&path).map_err(OpenError::io("lock", &path))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| OpenError::InUse(state.to_owned()))?;
+    Ok(lock)
+}
+
+fn prepare(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?; // to end at once
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = NORMAL;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -32768;
+         CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;",
+    )?;
+    connection.execute_batch(schema)
+}
+
+/// What is kept under a name; what `fresh` says, if nothing is.
+fn meta<T: rusqlite::types::FromSql + rusqlite::ToSql>(
+    connection: &Connection,
+    name: &str,
+    fresh: impl FnOnce() -> T,
+) -> rusqlite::Result<T> {
+    let kept = connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0));
+    match kept {
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            let value = fresh();
+            set_meta(connection, name, &value)?;
+            Ok(value)
+        }
+        kept => kept,
+    }
+}
+
+fn set_meta(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
+    connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?.execute((name, value)).map(drop)
+}
+
+/// A thread that waits for its disk, so that no one else has to.
+fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
+    let connection = Connection::open(path)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let (checkpoint_tx, checkpoint_rx) = sync_channel(1);
+    std::thread::spawn(move || {
+        while let Ok(()) | Err(RecvTimeoutError::Timeout) = checkpoint_rx.recv_timeout(AT_LEAST) {
+            // One that fails leaves all in the log, and the next tries again.
+            let _later = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+        }
+    });
+    Ok(checkpoint_tx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_given_once() {
+        let state = tempfile::tempdir().unwrap();
+        let mut last = 0;
+        for _ in 0..3 {
+            let mut database = Database::open(state.path(), "test", "").unwrap();
+            for _ in 0..NUMBERS + 3 {
+                let number = database.number().unwrap();
+                assert!(number > last && number > 1);
+                last = number;
+            }
+        }
+    }
+
+    #[test]
+    fn one_program_has_it_and_one_kind() {
+        let state = tempfile::tempdir().unwrap();
+        let database = Database::open(state.path(), "test", "").unwrap();
+        let second = Database::open(state.path(), "test", "").map(drop).unwrap_err();
+        assert!(second.to_string().contains("in use by another server"), "{second}");
+        let generation = database.generation;
+        drop(database);
+        let other = Database::open(state.path(), "other", "").map(drop).unwrap_err();
+        assert!(other.to_string().contains("is of kind \"test\", not \"other\""), "{other}");
+        let database = Database::open(state.path(), "test", "").unwrap();
+        assert_eq!(database.generation, generation);
+        assert!(database.was_killed);
+        database.end();
+        drop(database);
+        assert!(!Database::open(state.path(), "test", "").unwrap().was_killed);
+    }
+
+    #[test]
+    fn a_broken_one_is_named() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join("nodes.sqlite"), [7; 10_000]).unwrap();
+        let error = Database::open(state.path(), "test", "").map(drop).unwrap_err();
+        assert!(error.to_string().contains("nodes.sqlite"), "{error}");
+    }
+}

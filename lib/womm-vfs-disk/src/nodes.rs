@@ -1,0 +1,804 @@
+//! Names and attributes, as the disk has them.
+
+use crate::descriptors::Descriptors;
+use crate::listing::{Listings, Names};
+use crate::seen::{Identity, Seen, nanoseconds};
+use crate::table::{Mode, Node, Note, ROOT, Table};
+use crate::unlinked::Unlinked;
+use crate::xattr;
+use crate::{OpenError, confined, content};
+use bytes::Bytes;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, OFlags, linkat, mkdirat, readlinkat, renameat, symlinkat, unlinkat};
+use rustix::io::Errno;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use womm_vfs::cookie::Cookies;
+use womm_vfs::node::FolderChange;
+use womm_vfs::vfs::{Create, Created, Entry, Listing, ListingBound, New, NodeChange, Renamed, SetXattr, Statfs, Walk};
+use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result, SetAttributes, rules};
+
+/// What a descriptor is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Use {
+    /// O_PATH.
+    Anchor,
+    /// Reading and writing.
+    Content,
+}
+
+/// Folders above each other, before a circle is suspected: others may have moved them while we looked.
+const MOST_DEEP: usize = 1 << 16;
+
+/// All but what waits.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    root: Arc<OwnedFd>,
+    /// st_dev of the root, which may differ after a reboot and is left out of identities.
+    device: u64,
+    table: Mutex<Table>,
+    descriptors: Descriptors<(NodeId, Use)>,
+    listings: Listings,
+    cookies: Cookies,
+    unlinked: Unlinked,
+    pub(crate) generation: u64,
+}
+
+/// A name that was seen on the disk.
+struct Found {
+    kind: Kind,
+    seen: Seen,
+    identity: Identity,
+}
+
+impl Nodes {
+    pub(crate) fn open(
+        folder: &Path,
+        state: &Path,
+        descriptors: usize,
+        bits: u32,
+    ) -> std::result::Result<Self, OpenError> {
+        let at = |error: Error| match error {
+            Error::Errno(errno) => OpenError::io("folder", folder)(errno.into()),
+            other => OpenError::io("folder", folder)(std::io::Error::other(other)),
+        };
+        let root = confined::root(folder).map_err(OpenError::io("folder", folder))?;
+        let seen = Seen::of(&root).map_err(at)?;
+        let table = Table::open(state, nanoseconds(SystemTime::now()))?;
+        let key = table.database.key;
+        let nodes = Self {
+            root: Arc::new(root),
+            device: seen.identity.device,
+            generation: table.database.generation,
+            table: Mutex::new(table),
+            descriptors: Descriptors::new(descriptors),
+            listings: Listings::default(),
+            cookies: Cookies::new(key).with_bits(bits),
+            unlinked: Unlinked::new(key).map_err(at)?,
+        };
+        let identity = nodes.identity(&seen);
+        let name = Name::new("root").map_err(at)?;
+        nodes.table().put_root(identity, name).map_err(at)?;
+        nodes.finish_intents().map_err(at)?;
+        Ok(nodes)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn identity(&self, seen: &Seen) -> Identity {
+        let own = seen.identity.device == self.device;
+        Identity { device: if own { 0 } else { seen.identity.device }, ..seen.identity }
+    }
+
+    fn node(&self, id: NodeId) -> Result<Node> {
+        self.table().get(id).cloned()
+    }
+
+    /// Exclusive creates of which a SIGKILL left open whether they were made.
+    fn finish_intents(&self) -> Result<()> {
+        let intents = self.table().intents()?;
+        for (folder, name, verifier) in intents {
+            let found = self.folder(folder).and_then(|at| self.found(&at, folder, &name));
+            if let Ok(found) = found
+                && found.kind == Kind::File
+                && found.seen.size == 0
+                && self.table().find(found.identity)?.is_none()
+            {
+                let note = Note { mode: None, verifier: Some(verifier) };
+                self.table().add(found.identity, found.kind, folder, &name, &note)?;
+            }
+            self.table().intended(folder, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a name; what is not shown is not there.
+    fn found(&self, at: &OwnedFd, folder: NodeId, name: &Name) -> Result<Found> {
+        if folder == ROOT && name == self.unlinked.name() {
+            return Err(Errno::NOENT.into());
+        }
+        let seen = Seen::at(at, name.as_bytes())?;
+        let kind = seen.kind.ok_or(Errno::NOENT)?;
+        Ok(Found { kind, seen, identity: self.identity(&seen) })
+    }
+
+    /// A folder to look into or change.
+    fn folder(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        if id == ROOT {
+            return Ok(Arc::clone(&self.root));
+        }
+        if self.table().get(id)?.kind != Kind::Folder {
+            return Err(Errno::NOTDIR.into());
+        }
+        let anchor = self.anchor(id)?;
+        if Seen::of(&anchor)?.links == 0 {
+            self.gone(id);
+            return Err(Error::Stale); // somebody else removed it
+        }
+        Ok(anchor)
+    }
+
+    /// What stands for a node. Folders above it are opened first, from the top: a path may be longer than the stack.
+    fn anchor(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        let mut missing = vec![];
+        let mut at = id;
+        loop {
+            if at == ROOT {
+                break;
+            }
+            if let Some(kept) = self.descriptors.get((at, Use::Anchor)) {
+                if at == id {
+                    return Ok(kept);
+                }
+                break;
+            }
+            missing.push(at);
+            let node = self.node(at)?;
+            if node.unlinked {
+                break;
+            }
+            at = node.folder;
+            if missing.len() > MOST_DEEP {
+                return Err(Error::Stale);
+            }
+        }
+        let mut reached = Arc::clone(&self.root);
+        for node in missing.into_iter().rev() {
+            let descriptor = self.reach(node, OFlags::PATH)?;
+            reached = self.descriptors.put((node, Use::Anchor), descriptor);
+        }
+        Ok(reached)
+    }
+
+    /// Opens a node wherever it was seen.
+    fn reach(&self, id: NodeId, flags: OFlags) -> Result<OwnedFd> {
+        let node = self.node(id)?;
+        let mode = rustix::fs::Mode::empty();
+        let try_at = |folder: NodeId, name: &Name| -> Result<Option<OwnedFd>> {
+            let opened = self.kept_folder(folder).and_then(|at| confined::open(at, name.as_bytes(), flags, mode));
+            match opened {
+                Ok(opened) if self.identity(&Seen::of(&opened)?) == node.identity => Ok(Some(opened)),
+                Ok(_) | Err(Error::Stale | Error::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO)) => {
+                    Ok(None)
+                }
+                Err(error) => Err(error),
+            }
+        };
+        if node.unlinked {
+            let folder = self.unlinked.folder(&self.root)?;
+            return confined::open(folder, Unlinked::entry(id).as_bytes(), flags, mode);
+        }
+        if let Some(opened) = try_at(node.folder, &node.name)? {
+            return Ok(opened);
+        }
+        let others = self.table().names(id)?;
+        for (folder, name) in others {
+            if let Some(opened) = try_at(folder, &name)? {
+                return Ok(opened);
+            }
+        }
+        Err(Error::Stale)
+    }
+
+    fn kept_folder(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        if id == ROOT { Ok(Arc::clone(&self.root)) } else { self.anchor(id) }
+    }
+
+    /// A file's content. A mode that somebody else made it with may keep us out; as its owner we may change that.
+    pub(crate) fn content(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        if let Some(kept) = self.descriptors.get((id, Use::Content)) {
+            return Ok(kept);
+        }
+        rules::content(self.table().get(id)?.kind)?;
+        let opened = match self.reach(id, OFlags::RDWR) {
+            Err(Error::Errno(Errno::ACCESS | Errno::PERM)) => {
+                self.let_in(id).and_then(|()| self.reach(id, OFlags::RDWR)).or_else(|_| self.reach(id, OFlags::RDONLY))
+            }
+            Err(Error::Errno(Errno::ROFS | Errno::TXTBSY)) => self.reach(id, OFlags::RDONLY),
+            opened => opened,
+        }?;
+        Ok(self.descriptors.put((id, Use::Content), opened))
+    }
+
+    fn let_in(&self, id: NodeId) -> Result<()> {
+        let anchor = self.anchor(id)?;
+        let seen = Seen::of(&anchor)?;
+        let mut table = self.table();
+        let told = table.attributes(id, &seen)?;
+        let mode = Mode::new(told.kind, told.mode);
+        table.set_mode(id, mode)?; // first: a SIGKILL in between leaves a note that the disk does not match, and the disk wins
+        drop(table);
+        confined::chmod(&anchor, mode.disk)
+    }
+
+    /// What the disk says of a node now.
+    fn seen(&self, id: NodeId) -> Result<Seen> {
+        if id == ROOT {
+            return Seen::of(&self.root);
+        }
+        for with in [Use::Content, Use::Anchor] {
+            if let Some(kept) = self.descriptors.get((id, with)) {
+                let seen = Seen::of(&kept)?;
+                if seen.links == 0 && self.table().get(id)?.opens == 0 {
+                    self.gone(id);
+                    return Err(Error::Stale);
+                }
+                return Ok(seen);
+            }
+        }
+        let node = self.node(id)?;
+        if node.kind != Kind::Folder && !node.unlinked {
+            let at = self.kept_folder(node.folder).and_then(|at| Seen::at(&at, node.name.as_bytes()));
+            if let Ok(seen) = at
+                && self.identity(&seen) == node.identity
+            {
+                return Ok(seen);
+            }
+        }
+        Seen::of(self.anchor(id)?)
+    }
+
+    /// Lets go of what keeps a node from going.
+    fn gone(&self, id: NodeId) {
+        self.descriptors.forget((id, Use::Anchor));
+        self.descriptors.forget((id, Use::Content));
+        self.listings.forget(id);
+    }
+
+    pub(crate) fn getattr(&self, id: NodeId) -> Result<Attributes> {
+        let seen = self.seen(id)?;
+        self.table().attributes(id, &seen)
+    }
+
+    pub(crate) fn walk(&self, from: NodeId, names: &[Name]) -> Walk {
+        let mut walk = Walk { found: vec![], stopped: None };
+        let mut at = from;
+        if names.is_empty() {
+            walk.stopped = self.seen(from).err();
+        }
+        for name in names {
+            match self.lookup(at, name) {
+                Ok(found) => {
+                    at = found.id;
+                    walk.found.push(found);
+                }
+                Err(error) => {
+                    walk.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        walk
+    }
+
+    fn lookup(&self, folder: NodeId, name: &Name) -> Result<Attributes> {
+        if self.table().get(folder)?.kind == Kind::Symlink {
+            self.seen(folder)?;
+            return Err(Errno::LOOP.into());
+        }
+        let at = self.folder(folder)?;
+        let found = self.found(&at, folder, name)?;
+        self.known(folder, name, &found)
+    }
+
+    /// What was found, under its number.
+    fn known(&self, folder: NodeId, name: &Name, found: &Found) -> Result<Attributes> {
+        let mut table = self.table();
+        let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
+        table.attributes(id, &found.seen)
+    }
+
+    pub(crate) fn parent(&self, id: NodeId) -> Result<Attributes> {
+        if id == ROOT {
+            return Err(Errno::NOENT.into());
+        }
+        let at = self.folder(id)?;
+        let above = self.identity(&Seen::at(&at, b"..")?);
+        let parent = self.table().find(above)?.ok_or(Error::Stale)?;
+        self.getattr(parent)
+    }
+
+    pub(crate) fn setattr(&self, id: NodeId, set: &SetAttributes) -> Result<Attributes> {
+        rules::set(self.node(id)?.kind, set)?;
+        if let Some(size) = set.size {
+            content::resize(&self.content(id)?, size)?;
+        }
+        self.set(id, set)?;
+        self.bump(id)
+    }
+
+    /// Mode and times.
+    fn set(&self, id: NodeId, set: &SetAttributes) -> Result<()> {
+        if set.mode.is_none() && set.accessed.is_none() && set.modified.is_none() {
+            return Ok(());
+        }
+        let anchor = self.kept_folder(id)?;
+        if let Some(told) = set.mode {
+            let mut table = self.table();
+            let mode = Mode::new(table.get(id)?.kind, told);
+            table.set_mode(id, mode)?;
+            drop(table);
+            confined::chmod(&anchor, mode.disk)?;
+        }
+        confined::set_times(&anchor, set)
+    }
+
+    /// We changed it.
+    pub(crate) fn bump(&self, id: NodeId) -> Result<Attributes> {
+        let seen = self.seen(id)?;
+        let mut table = self.table();
+        table.bump(id, &seen)?;
+        table.attributes(id, &seen)
+    }
+
+    /// The counter after a write.
+    pub(crate) fn bump_content(&self, id: NodeId, file: &OwnedFd) -> Result<u64> {
+        let seen = Seen::of(file)?;
+        self.table().bump(id, &seen)
+    }
+
+    pub(crate) fn readdir(&self, id: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
+        let at = self.folder(id)?;
+        let names = self.names(id, &at, after)?;
+        let mut rest = names.after(after).iter().peekable();
+        let mut found = vec![];
+        let mut bytes = 0;
+        while let Some((cookie, name)) = rest.peek() {
+            bytes += name.as_bytes().len();
+            if !found.is_empty() && (found.len() >= most.entries || bytes > most.name_bytes) {
+                break;
+            }
+            match self.found(&at, id, name) {
+                Ok(is) => found.push((*cookie, name, is)),
+                Err(Error::Errno(Errno::NOENT)) => bytes -= name.as_bytes().len(), // gone meanwhile, or not shown
+                Err(error) => return Err(error),
+            }
+            rest.next();
+        }
+        Ok(Listing { entries: self.known_all(id, &found)?, end: rest.peek().is_none() })
+    }
+
+    fn known_all(&self, folder: NodeId, found: &[(u64, &Name, Found)]) -> Result<Vec<Entry>> {
+        let mut table = self.table();
+        let entries = |table: &mut Table| {
+            found
+                .iter()
+                .map(|(cookie, name, found)| {
+                    let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
+                    let attributes = table.attributes(id, &found.seen)?;
+                    Ok(Entry { name: (*name).clone(), cookie: *cookie, attributes })
+                })
+                .collect()
+        };
+        if found.iter().all(|(_, _, found)| table.knows(found.identity)) {
+            entries(&mut table)
+        } else {
+            table.together(entries)
+        }
+    }
+
+    /// All names when a listing begins; when it goes on, those of then will do, as all that is still there is among them.
+    fn names(&self, id: NodeId, at: &OwnedFd, after: u64) -> Result<Arc<Names>> {
+        let seen = Seen::of(at)?;
+        let change = self.table().attributes(id, &seen)?.change;
+        if let Some(kept) = self.listings.get(id)
+            && (after != 0 || kept.is_current(change))
+        {
+            return Ok(kept);
+        }
+        let but = (id == ROOT).then(|| self.unlinked.name());
+        let read = || Names::read(at, &self.cookies, but, change, seen.changed);
+        let names = match read() {
+            Err(Error::Errno(Errno::ACCESS)) if id != ROOT => {
+                self.let_in(id)?;
+                read()
+            }
+            names => names,
+        };
+        let names = Arc::new(names?);
+        self.listings.put(id, Arc::clone(&names));
+        Ok(names)
+    }
+
+    pub(crate) fn readlink(&self, id: NodeId) -> Result<Bytes> {
+        if self.table().get(id)?.kind != Kind::Symlink {
+            return Err(Errno::INVAL.into());
+        }
+        let target = readlinkat(self.anchor(id)?, c"", vec![])?;
+        Ok(target.into_bytes().into())
+    }
+
+    /// Around a change of a folder, which nobody else of ours makes meanwhile.
+    fn changing<T>(&self, id: NodeId, what: impl FnOnce(&Arc<OwnedFd>) -> Result<T>) -> Result<(T, FolderChange)> {
+        let at = self.folder(id)?;
+        let before = self.change(id, &at)?;
+        let done = what(&at)?;
+        let after = self.table().bump(id, &Seen::of(&at)?)?;
+        Ok((done, FolderChange { before, after, atomic: true }))
+    }
+
+    fn change(&self, id: NodeId, at: &OwnedFd) -> Result<u64> {
+        Ok(self.table().attributes(id, &Seen::of(at)?)?.change)
+    }
+
+    fn unchanged(&self, id: NodeId, at: &OwnedFd) -> Result<FolderChange> {
+        let change = self.change(id, at)?;
+        Ok(FolderChange { before: change, after: change, atomic: true })
+    }
+
+    /// The name of our own folder is not to be had.
+    fn free_name(&self, folder: NodeId, name: &Name) -> Result<()> {
+        if folder == ROOT && name == self.unlinked.name() { Err(Errno::PERM.into()) } else { Ok(()) }
+    }
+
+    pub(crate) fn create(&self, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
+        let at = self.folder(folder)?;
+        self.free_name(folder, name)?;
+        match self.found(&at, folder, name) {
+            Ok(found) => return self.take(folder, name, &at, &found, new),
+            Err(Error::Errno(Errno::NOENT)) => {}
+            Err(error) => return Err(error),
+        }
+        let made = self.changing(folder, |at| match new {
+            New::File { mode, set } => self.make_file(folder, at, name, *mode, set),
+            New::Folder { set } => self.make_folder(folder, at, name, set),
+            New::Symlink { target } => self.make_symlink(folder, at, name, target),
+        })?;
+        let (attributes, folder) = made;
+        Ok(Created { attributes, new: true, folder })
+    }
+
+    /// There is one already.
+    fn take(&self, folder: NodeId, name: &Name, at: &OwnedFd, found: &Found, new: &New) -> Result<Created> {
+        let mut attributes = self.known(folder, name, found)?;
+        match new {
+            New::File { mode: Create::Unchecked, set } => {
+                rules::open(found.kind)?;
+                if set.size.is_some() {
+                    let only = SetAttributes { size: set.size, ..SetAttributes::default() };
+                    attributes = self.setattr(attributes.id, &only)?;
+                }
+            }
+            New::File { mode: Create::Exclusive(verifier), .. }
+                if self.node(attributes.id)?.verifier == Some(*verifier) => {}
+            _ => return Err(Errno::EXIST.into()),
+        }
+        Ok(Created { attributes, new: false, folder: self.unchanged(folder, at)? })
+    }
+
+    fn make_file(
+        &self,
+        folder: NodeId,
+        at: &OwnedFd,
+        name: &Name,
+        how: Create,
+        set: &SetAttributes,
+    ) -> Result<Attributes> {
+        let mode = Mode::new(Kind::File, set.mode.unwrap_or(0o644));
+        let verifier = if let Create::Exclusive(verifier) = how { Some(verifier) } else { None };
+        if let Some(verifier) = verifier {
+            self.table().intend(folder, name, verifier)?;
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        let file = confined::open(at, name.as_bytes(), flags, rustix::fs::Mode::from_raw_mode(mode.disk))?;
+        if let Some(size) = set.size
+            && let Err(error) = content::resize(&file, size)
+        {
+            unlinkat(at, name.as_bytes(), AtFlags::empty())?;
+            return Err(error);
+        }
+        let id = self.adopt(folder, name, &file, Kind::File, &Note { mode: Some(mode), verifier }, set)?;
+        if verifier.is_some() {
+            self.table().intended(folder, name)?;
+        }
+        let seen = Seen::of(&file)?;
+        self.descriptors.put((id, Use::Content), file);
+        self.table().attributes(id, &seen)
+    }
+
+    fn make_folder(&self, folder: NodeId, at: &OwnedFd, name: &Name, set: &SetAttributes) -> Result<Attributes> {
+        rules::set(Kind::Folder, set)?;
+        let mode = Mode::new(Kind::Folder, set.mode.unwrap_or(0o755));
+        mkdirat(at, name.as_bytes(), rustix::fs::Mode::from_raw_mode(mode.disk))?;
+        let made = confined::anchor(at, name.as_bytes())?;
+        let id = self.adopt(folder, name, &made, Kind::Folder, &Note { mode: Some(mode), verifier: None }, set)?;
+        let seen = Seen::of(&made)?;
+        self.descriptors.put((id, Use::Anchor), made);
+        self.table().attributes(id, &seen)
+    }
+
+    fn make_symlink(&self, folder: NodeId, at: &OwnedFd, name: &Name, target: &[u8]) -> Result<Attributes> {
+        rules::target(target)?;
+        symlinkat(target, at, name.as_bytes())?;
+        let made = confined::anchor(at, name.as_bytes())?;
+        let id = self.adopt(folder, name, &made, Kind::Symlink, &Note::default(), &SetAttributes::default())?;
+        self.table().attributes(id, &Seen::of(&made)?)
+    }
+
+    /// Gives what was just made its number and attributes. The process's umask may have taken bits from the mode.
+    fn adopt(
+        &self,
+        folder: NodeId,
+        name: &Name,
+        made: &OwnedFd,
+        kind: Kind,
+        note: &Note,
+        set: &SetAttributes,
+    ) -> Result<NodeId> {
+        let seen = Seen::of(made)?;
+        if let Some(mode) = note.mode.filter(|mode| mode.disk != seen.mode) {
+            confined::chmod(made, mode.disk)?;
+        }
+        confined::set_times(made, set)?;
+        let identity = self.identity(&seen);
+        let mut table = self.table();
+        if let Some(before) = table.find(identity)? {
+            table.forget(before)?; // of a disk without births, whose inode numbers come again
+            self.gone(before);
+        }
+        table.add(identity, kind, folder, name, note)
+    }
+
+    pub(crate) fn link(&self, id: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
+        let at = self.folder(folder)?;
+        let node = self.node(id)?;
+        let seen = self.seen(id)?;
+        self.free_name(folder, name)?;
+        match self.found(&at, folder, name) {
+            Ok(_) => return Err(Errno::EXIST.into()),
+            Err(Error::Errno(Errno::NOENT)) => {}
+            Err(error) => return Err(error),
+        }
+        if node.kind == Kind::Folder {
+            return Err(Errno::PERM.into());
+        }
+        if seen.links <= u32::from(node.unlinked) {
+            return Err(Errno::NOENT.into());
+        }
+        let ((), change) = self.changing(folder, |at| {
+            let way = xattr::way_to(self.anchor(id)?);
+            let flags = AtFlags::SYMLINK_FOLLOW; // of the way: what it leads to is opened, be it a symlink
+            self.table().add_name(id, folder, name)?;
+            Ok(linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags)?)
+        })?;
+        self.bump(id)?;
+        Ok(change)
+    }
+
+    pub(crate) fn remove(&self, folder: NodeId, name: &Name) -> Result<FolderChange> {
+        let ((), change) = self.changing(folder, |at| {
+            let found = self.found(at, folder, name)?;
+            let id = self.table().find(found.identity)?;
+            let flags = if found.kind == Kind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            self.before_unlink(id, at, name)?;
+            match unlinkat(at, name.as_bytes(), flags) {
+                Err(Errno::NOENT) => {} // kept where there are no hard links
+                done => done?,
+            }
+            self.after_unlink(id, &found, folder, name)
+        })?;
+        Ok(change)
+    }
+
+    /// Keeps the content of what is open.
+    fn before_unlink(&self, id: Option<NodeId>, at: &OwnedFd, name: &Name) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        let node = self.node(id)?;
+        if node.opens > 0 && !node.unlinked {
+            self.unlinked.keep(&self.root, id, at, name)?;
+            self.table().set_unlinked(id, true)?;
+        }
+        Ok(())
+    }
+
+    fn after_unlink(&self, id: Option<NodeId>, found: &Found, folder: NodeId, name: &Name) -> Result<()> {
+        let Some(id) = id else { return Ok(()) };
+        let node = self.node(id)?;
+        if !node.unlinked && (found.seen.links <= 1 || found.kind == Kind::Folder) {
+            self.table().forget(id)?;
+            self.gone(id);
+            return Ok(());
+        }
+        self.table().drop_name(id, folder, name)?;
+        if node.folder == folder && node.name == *name {
+            self.next_name(id)?;
+        }
+        self.bump(id).map(drop).or_else(|error| if error == Error::Stale { Ok(()) } else { Err(error) })
+    }
+
+    /// It has lost the name under which it was looked for.
+    fn next_name(&self, id: NodeId) -> Result<()> {
+        let mut table = self.table();
+        if let Some((folder, name)) = table.names(id)?.pop() {
+            table.moved(id, folder, &name)?;
+            table.drop_name(id, folder, &name)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rename(&self, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
+        let (old, new) = (self.folder(from.0)?, self.folder(to.0)?);
+        let found = self.found(&old, from.0, from.1)?;
+        self.free_name(to.0, to.1)?;
+        let replaced = match self.found(&new, to.0, to.1) {
+            Ok(replaced) if replaced.identity == found.identity => {
+                return Ok(Renamed { from: self.unchanged(from.0, &old)?, to: self.unchanged(to.0, &new)? });
+            }
+            Ok(replaced) => Some(replaced),
+            Err(Error::Errno(Errno::NOENT)) => None,
+            Err(error) => return Err(error),
+        };
+        let before = (self.change(from.0, &old)?, self.change(to.0, &new)?);
+        let replaced_id = match &replaced {
+            Some(replaced) => self.table().find(replaced.identity)?,
+            None => None,
+        };
+        if replaced.as_ref().is_some_and(|replaced| replaced.kind == Kind::File && found.kind != Kind::Folder) {
+            self.before_unlink(replaced_id, &new, to.1)?;
+        }
+        let moved = self.table().find(found.identity)?;
+        if let Some(moved) = moved {
+            // First, so that a SIGKILL in between leaves a place where it is found.
+            self.table().add_name(moved, to.0, to.1)?;
+        }
+        renameat(&old, from.1.as_bytes(), &new, to.1.as_bytes())?;
+        if let Some(moved) = moved {
+            self.after_rename(moved, from, to)?;
+        }
+        if let Some(replaced) = replaced {
+            self.after_unlink(replaced_id, &replaced, to.0, to.1)?;
+        }
+        let mut table = self.table();
+        let mut after = |id, at: &OwnedFd| table.bump(id, &Seen::of(at)?);
+        let from_after = after(from.0, &old)?;
+        let to_after = if from.0 == to.0 { from_after } else { after(to.0, &new)? };
+        Ok(Renamed {
+            from: FolderChange { before: before.0, after: from_after, atomic: true },
+            to: FolderChange { before: before.1, after: to_after, atomic: true },
+        })
+    }
+
+    fn after_rename(&self, id: NodeId, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<()> {
+        let mut table = self.table();
+        table.together(|table| {
+            let node = table.get(id)?;
+            if (node.folder, &node.name) == from {
+                table.moved(id, to.0, to.1)?;
+                table.drop_name(id, to.0, to.1)
+            } else {
+                table.drop_name(id, from.0, from.1)
+            }
+        })?;
+        drop(table);
+        self.bump(id).map(drop)
+    }
+
+    pub(crate) fn open_file(&self, id: NodeId) -> Result<()> {
+        rules::open(self.table().get(id)?.kind)?;
+        self.seen(id)?;
+        self.content(id)?;
+        self.table().get(id)?.opens += 1;
+        Ok(())
+    }
+
+    pub(crate) fn reopen(&self, id: NodeId) -> Result<()> {
+        let mut table = self.table();
+        let node = table.get(id)?;
+        rules::open(node.kind)?;
+        node.opens += 1;
+        Ok(())
+    }
+
+    pub(crate) fn close(&self, id: NodeId) {
+        let mut table = self.table();
+        let Ok(node) = table.get(id) else { return };
+        node.opens = node.opens.saturating_sub(1);
+        if node.unlinked && node.opens == 0 {
+            // What can't be dropped now is dropped at the next start.
+            let _later = self.drop_unlinked(&mut table, id);
+        }
+    }
+
+    fn drop_unlinked(&self, table: &mut Table, id: NodeId) -> Result<()> {
+        let folder = self.unlinked.folder(&self.root)?;
+        let seen = Seen::at(&folder, Unlinked::entry(id).as_bytes());
+        if seen.is_ok_and(|seen| seen.links > 1) {
+            table.set_unlinked(id, false)?;
+        } else {
+            table.forget(id)?;
+            self.gone(id);
+        }
+        self.unlinked.drop(&self.root, id)
+    }
+
+    pub(crate) fn reclaimed(&self) -> Result<()> {
+        let mut table = self.table();
+        let mut held = vec![];
+        for id in table.unlinked()? {
+            if table.get(id)?.opens > 0 {
+                held.push(id);
+            } else {
+                self.drop_unlinked(&mut table, id)?;
+            }
+        }
+        self.unlinked.sweep(&self.root, &held)
+    }
+
+    pub(crate) fn kind(&self, id: NodeId) -> Result<Kind> {
+        Ok(self.table().get(id)?.kind)
+    }
+
+    pub(crate) fn statfs(&self) -> Statfs {
+        let Ok(room) = rustix::fs::fstatvfs(&self.root) else { return Statfs::default() };
+        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+        Statfs {
+            bytes: bytes(room.f_blocks),
+            bytes_free: bytes(room.f_bfree),
+            bytes_available: bytes(room.f_bavail),
+            nodes: room.f_files,
+            nodes_free: room.f_ffree,
+        }
+    }
+
+    pub(crate) fn getxattr(&self, id: NodeId, name: &[u8]) -> Result<Bytes> {
+        let kind = self.kind(id)?;
+        xattr::get(self.kept_folder(id)?, kind, name)
+    }
+
+    pub(crate) fn listxattr(&self, id: NodeId) -> Result<Vec<Bytes>> {
+        let kind = self.kind(id)?;
+        xattr::list(self.kept_folder(id)?, kind)
+    }
+
+    pub(crate) fn setxattr(&self, id: NodeId, name: &[u8], value: &[u8], how: SetXattr) -> Result<NodeChange> {
+        self.changing_xattrs(id, |node, kind| xattr::set(node, kind, name, value, how))
+    }
+
+    pub(crate) fn removexattr(&self, id: NodeId, name: &[u8]) -> Result<NodeChange> {
+        self.changing_xattrs(id, |node, kind| xattr::remove(node, kind, name))
+    }
+
+    fn changing_xattrs(&self, id: NodeId, what: impl FnOnce(&OwnedFd, Kind) -> Result<()>) -> Result<NodeChange> {
+        let kind = self.kind(id)?;
+        let node = self.kept_folder(id)?;
+        let before = self.getattr(id)?.change;
+        what(&node, kind)?;
+        Ok(NodeChange { before, after: self.bump(id)?.change })
+    }
+
+    /// How many commits the table has had, and how to bring them to the disk.
+    pub(crate) fn log(&self) -> (u64, crate::database::LogSync) {
+        self.table().database.sync()
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        self.unlinked.end(&self.root);
+        // Without it, the next one assumes that we were killed, and is right to.
+        let _ended = self.table.get_mut().unwrap_or_else(PoisonError::into_inner).end();
+    }
+}

@@ -1,0 +1,439 @@
+//! Which number is which file.
+
+use crate::database::Database;
+use crate::seen::{Identity, Seen};
+use rusqlite::{OptionalExtension, params};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result};
+
+pub(crate) const ROOT: NodeId = NodeId(1);
+
+/// Nodes kept in memory; beyond it, those that are neither open nor ahead of the disk are read again when they are needed.
+const MOST: usize = 1 << 18;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS nodes (
+        id INTEGER PRIMARY KEY,
+        device INTEGER NOT NULL, inode INTEGER NOT NULL, born INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        folder INTEGER NOT NULL, name BLOB NOT NULL,
+        told INTEGER, disk INTEGER,
+        verifier BLOB,
+        change INTEGER NOT NULL DEFAULT 0,
+        ahead INTEGER NOT NULL DEFAULT 0,
+        unlinked INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE UNIQUE INDEX IF NOT EXISTS nodes_by_identity ON nodes (inode, born, device);
+    CREATE INDEX IF NOT EXISTS nodes_ahead ON nodes (id) WHERE ahead;
+    CREATE INDEX IF NOT EXISTS nodes_unlinked ON nodes (id) WHERE unlinked;
+    CREATE TABLE IF NOT EXISTS names (
+        node INTEGER NOT NULL, folder INTEGER NOT NULL, name BLOB NOT NULL, PRIMARY KEY (node, folder, name)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS intents (
+        folder INTEGER NOT NULL, name BLOB NOT NULL, verifier BLOB NOT NULL, PRIMARY KEY (folder, name)
+    ) WITHOUT ROWID;";
+
+/// A mode that differs from the disk's, so that the server may still open what it serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mode {
+    /// What was set.
+    pub(crate) told: u32,
+    /// What the disk has for it; when it has something else, somebody has changed it.
+    pub(crate) disk: u32,
+}
+
+impl Mode {
+    pub(crate) fn new(kind: Kind, told: u32) -> Self {
+        let own = if kind == Kind::Folder { 0o700 } else { 0o600 };
+        let told = told & womm_vfs::node::PERMISSIONS;
+        Self { told, disk: told | own }
+    }
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) kind: Kind,
+    /// Where it was seen last.
+    pub(crate) folder: NodeId,
+    pub(crate) name: Name,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) verifier: Option<[u8; 8]>,
+    pub(crate) opens: u32,
+    /// It has a name in the folder of those without.
+    pub(crate) unlinked: bool,
+    /// The counter that was told last.
+    change: u64,
+    /// That is noted: the counter is ahead of the disk's ctime.
+    ahead: bool,
+}
+
+/// What a new node is noted with.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    pub(crate) mode: Option<Mode>,
+    pub(crate) verifier: Option<[u8; 8]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) database: Database,
+    nodes: HashMap<NodeId, Node>,
+    ids: HashMap<Identity, NodeId>,
+}
+
+pub(crate) fn failed(error: rusqlite::Error) -> Error {
+    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
+}
+
+fn kind_number(kind: Kind) -> i64 {
+    match kind {
+        Kind::File => 0,
+        Kind::Folder => 1,
+        Kind::Symlink => 2,
+    }
+}
+
+fn kind_of(number: i64) -> Kind {
+    match number {
+        0 => Kind::File,
+        1 => Kind::Folder,
+        _ => Kind::Symlink,
+    }
+}
+
+impl Table {
+    pub(crate) fn open(state: &std::path::Path, now: u64) -> std::result::Result<Self, crate::OpenError> {
+        let database = Database::open(state, "in place", SCHEMA)?;
+        let table = Self { database, nodes: HashMap::new(), ids: HashMap::new() };
+        if table.database.was_killed {
+            // What was told last is not known; it was less than this.
+            let sql = "UPDATE nodes SET change = MAX(change + 1, ?1) WHERE ahead";
+            let made = table.database.connection.execute(sql, [now.cast_signed()]);
+            made.map_err(|error| crate::OpenError::Table { path: state.to_owned(), error })?;
+        }
+        Ok(table)
+    }
+
+    /// The root is there whatever it is.
+    pub(crate) fn put_root(&mut self, identity: Identity, name: Name) -> Result<()> {
+        let known = self.get(ROOT).map(|root| root.identity);
+        if known != Ok(identity) {
+            self.nodes.remove(&ROOT);
+            self.execute("DELETE FROM nodes WHERE id = ?1", params![ROOT.0.cast_signed()])?;
+            self.insert(ROOT, identity, Kind::Folder, ROOT, &name, &Note::default())?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        let done = self.database.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
+        self.database.committed();
+        done.map_err(failed)
+    }
+
+    /// Many changes at the price of one.
+    pub(crate) fn together<T>(&mut self, what: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.execute("BEGIN", [])?;
+        let done = what(self);
+        if done.is_ok() {
+            self.execute("COMMIT", [])?;
+        } else {
+            self.execute("ROLLBACK", [])?;
+            self.nodes.retain(|_, node| node.opens > 0);
+            self.ids.clear();
+        }
+        done
+    }
+
+    pub(crate) fn get(&mut self, id: NodeId) -> Result<&mut Node> {
+        if !self.nodes.contains_key(&id) {
+            let sql = "SELECT device, inode, born, kind, folder, name, told, disk, verifier, change, ahead, unlinked
+                       FROM nodes WHERE id = ?1";
+            let read = |row: &rusqlite::Row<'_>| {
+                let name: Vec<u8> = row.get(5)?;
+                let mode: (Option<u32>, Option<u32>) = (row.get(6)?, row.get(7)?);
+                Ok(Node {
+                    identity: Identity {
+                        device: row.get::<_, i64>(0)?.cast_unsigned(),
+                        inode: row.get::<_, i64>(1)?.cast_unsigned(),
+                        born: row.get::<_, i64>(2)?.cast_unsigned(),
+                    },
+                    kind: kind_of(row.get(3)?),
+                    folder: NodeId(row.get::<_, i64>(4)?.cast_unsigned()),
+                    name: Name::new(name).map_err(|_| rusqlite::Error::InvalidQuery)?,
+                    mode: mode.0.zip(mode.1).map(|(told, disk)| Mode { told, disk }),
+                    verifier: row.get(8)?,
+                    opens: 0,
+                    change: row.get::<_, i64>(9)?.cast_unsigned(),
+                    ahead: row.get(10)?,
+                    unlinked: row.get(11)?,
+                })
+            };
+            let connection = &self.database.connection;
+            let mut statement = connection.prepare_cached(sql).map_err(failed)?;
+            let node = statement.query_row([id.0.cast_signed()], read).optional().map_err(failed)?;
+            drop(statement);
+            self.keep(id, node.ok_or(Error::Stale)?);
+        }
+        self.nodes.get_mut(&id).ok_or(Error::Stale)
+    }
+
+    fn keep(&mut self, id: NodeId, node: Node) {
+        if self.nodes.len() >= MOST {
+            self.nodes.retain(|_, node| node.opens > 0 || node.ahead);
+            self.ids = self.nodes.iter().map(|(id, node)| (node.identity, *id)).collect();
+        }
+        self.ids.insert(node.identity, id);
+        self.nodes.insert(id, node);
+    }
+
+    pub(crate) fn find(&mut self, identity: Identity) -> Result<Option<NodeId>> {
+        if let Some(id) = self.ids.get(&identity) {
+            return Ok(Some(*id));
+        }
+        let sql = "SELECT id FROM nodes WHERE inode = ?1 AND born = ?2 AND device = ?3";
+        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
+        let found = statement
+            .query_row(columns(identity), |row| row.get::<_, i64>(0))
+            .optional()
+            .map_err(failed)?
+            .map(|id| NodeId(id.cast_unsigned()));
+        drop(statement);
+        if let Some(id) = found {
+            self.get(id)?;
+        }
+        Ok(found)
+    }
+
+    /// The number of what was seen at a name: a new one if it has none.
+    pub(crate) fn at(
+        &mut self,
+        identity: Identity,
+        kind: Kind,
+        links: u32,
+        folder: NodeId,
+        name: &Name,
+    ) -> Result<NodeId> {
+        let Some(id) = self.find(identity)? else {
+            return self.add(identity, kind, folder, name, &Note::default());
+        };
+        let node = self.get(id)?;
+        if node.folder != folder || node.name != *name {
+            if links > 1 && kind != Kind::Folder {
+                self.add_name(id, folder, name)?;
+            } else {
+                self.moved(id, folder, name)?;
+            }
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn knows(&self, identity: Identity) -> bool {
+        self.ids.contains_key(&identity)
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        identity: Identity,
+        kind: Kind,
+        folder: NodeId,
+        name: &Name,
+        note: &Note,
+    ) -> Result<NodeId> {
+        let id = NodeId(self.database.number().map_err(failed)?);
+        self.insert(id, identity, kind, folder, name, note)?;
+        Ok(id)
+    }
+
+    fn insert(
+        &mut self,
+        id: NodeId,
+        identity: Identity,
+        kind: Kind,
+        folder: NodeId,
+        name: &Name,
+        note: &Note,
+    ) -> Result<()> {
+        let (inode, born, device) = columns(identity);
+        let mode = note.mode.filter(|mode| mode.told != mode.disk);
+        self.execute(
+            "INSERT INTO nodes (id, device, inode, born, kind, folder, name, told, disk, verifier)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                id.0.cast_signed(),
+                device,
+                inode,
+                born,
+                kind_number(kind),
+                folder.0.cast_signed(),
+                name.as_bytes(),
+                mode.map(|mode| mode.told),
+                mode.map(|mode| mode.disk),
+                note.verifier,
+            ],
+        )?;
+        let node = Node {
+            identity,
+            kind,
+            folder,
+            name: name.clone(),
+            mode,
+            verifier: note.verifier,
+            opens: 0,
+            unlinked: false,
+            change: 0,
+            ahead: false,
+        };
+        self.keep(id, node);
+        Ok(())
+    }
+
+    pub(crate) fn moved(&mut self, id: NodeId, folder: NodeId, name: &Name) -> Result<()> {
+        let sql = "UPDATE nodes SET folder = ?2, name = ?3 WHERE id = ?1";
+        self.execute(sql, params![id.0.cast_signed(), folder.0.cast_signed(), name.as_bytes()])?;
+        let node = self.get(id)?;
+        (node.folder, node.name) = (folder, name.clone());
+        Ok(())
+    }
+
+    pub(crate) fn add_name(&self, id: NodeId, folder: NodeId, name: &Name) -> Result<()> {
+        let sql = "INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)";
+        self.execute(sql, params![id.0.cast_signed(), folder.0.cast_signed(), name.as_bytes()]).map(drop)
+    }
+
+    pub(crate) fn drop_name(&self, id: NodeId, folder: NodeId, name: &Name) -> Result<()> {
+        let sql = "DELETE FROM names WHERE node = ?1 AND folder = ?2 AND name = ?3";
+        self.execute(sql, params![id.0.cast_signed(), folder.0.cast_signed(), name.as_bytes()]).map(drop)
+    }
+
+    /// Further names under which it was seen.
+    pub(crate) fn names(&self, id: NodeId) -> Result<Vec<(NodeId, Name)>> {
+        let sql = "SELECT folder, name FROM names WHERE node = ?1";
+        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
+        let rows = statement
+            .query_map([id.0.cast_signed()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .map_err(failed)?;
+        rows.map(|row| {
+            let (folder, name) = row.map_err(failed)?;
+            Ok((NodeId(folder.cast_unsigned()), Name::new(name)?))
+        })
+        .collect()
+    }
+
+    /// It is gone for good.
+    pub(crate) fn forget(&mut self, id: NodeId) -> Result<()> {
+        if let Some(node) = self.nodes.remove(&id) {
+            self.ids.remove(&node.identity);
+        }
+        self.execute("DELETE FROM names WHERE node = ?1", [id.0.cast_signed()])?;
+        self.execute("DELETE FROM nodes WHERE id = ?1", [id.0.cast_signed()]).map(drop)
+    }
+
+    pub(crate) fn set_mode(&mut self, id: NodeId, mode: Mode) -> Result<()> {
+        let differs = Some(mode).filter(|mode| mode.told != mode.disk);
+        if self.get(id)?.mode != differs {
+            let (told, disk) = (differs.map(|mode| mode.told), differs.map(|mode| mode.disk));
+            let sql = "UPDATE nodes SET told = ?2, disk = ?3 WHERE id = ?1";
+            self.execute(sql, params![id.0.cast_signed(), told, disk])?;
+            self.get(id)?.mode = differs;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_unlinked(&mut self, id: NodeId, unlinked: bool) -> Result<()> {
+        self.execute("UPDATE nodes SET unlinked = ?2 WHERE id = ?1", params![id.0.cast_signed(), unlinked])?;
+        self.get(id)?.unlinked = unlinked;
+        Ok(())
+    }
+
+    /// All that have no name, but content.
+    pub(crate) fn unlinked(&self) -> Result<Vec<NodeId>> {
+        let sql = "SELECT id FROM nodes WHERE unlinked";
+        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
+        let ids = statement.query_map([], |row| row.get::<_, i64>(0)).map_err(failed)?;
+        ids.map(|id| Ok(NodeId(id.map_err(failed)?.cast_unsigned()))).collect()
+    }
+
+    /// An exclusive create is about to be made.
+    pub(crate) fn intend(&self, folder: NodeId, name: &Name, verifier: [u8; 8]) -> Result<()> {
+        let sql = "INSERT OR REPLACE INTO intents VALUES (?1, ?2, ?3)";
+        self.execute(sql, params![folder.0.cast_signed(), name.as_bytes(), verifier]).map(drop)
+    }
+
+    pub(crate) fn intended(&self, folder: NodeId, name: &Name) -> Result<()> {
+        let sql = "DELETE FROM intents WHERE folder = ?1 AND name = ?2";
+        self.execute(sql, params![folder.0.cast_signed(), name.as_bytes()]).map(drop)
+    }
+
+    pub(crate) fn intents(&self) -> Result<Vec<(NodeId, Name, [u8; 8])>> {
+        let sql = "SELECT folder, name, verifier FROM intents";
+        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?)))
+            .map_err(failed)?;
+        rows.map(|row| {
+            let (folder, name, verifier) = row.map_err(failed)?;
+            Ok((NodeId(folder.cast_unsigned()), Name::new(name)?, verifier))
+        })
+        .collect()
+    }
+
+    /// What is shown of what was seen.
+    pub(crate) fn attributes(&mut self, id: NodeId, seen: &Seen) -> Result<Attributes> {
+        let node = self.get(id)?;
+        node.change = node.change.max(seen.change());
+        let mode = match node.mode {
+            Some(mode) if mode.disk == seen.permissions() => mode.told,
+            _ => seen.permissions(),
+        };
+        Ok(Attributes {
+            id,
+            kind: node.kind,
+            mode,
+            links: seen.links.saturating_sub(u32::from(node.unlinked)),
+            size: seen.size,
+            used: seen.used,
+            change: node.change,
+            accessed: seen.accessed,
+            modified: seen.modified,
+            changed: seen.changed,
+            created: seen.created,
+        })
+    }
+
+    /// We changed it: its counter grows, even if the disk's clock is too coarse to tell.
+    pub(crate) fn bump(&mut self, id: NodeId, seen: &Seen) -> Result<u64> {
+        let node = self.get(id)?;
+        node.change = seen.change().max(node.change + 1);
+        let (change, is_news) = (node.change, node.change > seen.change() && !node.ahead);
+        node.ahead |= is_news;
+        if is_news {
+            let sql = "UPDATE nodes SET ahead = 1, change = ?2 WHERE id = ?1";
+            self.execute(sql, params![id.0.cast_signed(), change.cast_signed()])?;
+        }
+        Ok(change)
+    }
+
+    /// Notes all that is ahead of the disk.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        let ahead: Vec<_> =
+            self.nodes.iter().filter(|(_, node)| node.ahead).map(|(id, node)| (*id, node.change)).collect();
+        self.together(|table| {
+            for (id, change) in ahead {
+                let sql = "UPDATE nodes SET change = ?2 WHERE id = ?1";
+                table.execute(sql, params![id.0.cast_signed(), change.cast_signed()])?;
+            }
+            Ok(())
+        })?;
+        self.database.end();
+        Ok(())
+    }
+}
+
+fn columns(identity: Identity) -> (i64, i64, i64) {
+    (identity.inode.cast_signed(), identity.born.cast_signed(), identity.device.cast_signed())
+}

@@ -1,0 +1,309 @@
+//! The trait over [`Nodes`].
+
+use crate::changes::{self, Change};
+use crate::nodes::{Content, Nodes};
+use bytes::Bytes;
+use rustix::fd::OwnedFd;
+use rustix::fs::fdatasync;
+use rustix::io::Errno;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, broadcast};
+use womm_vfs::clock::{Clock, SystemClock};
+use womm_vfs::node::FolderChange;
+use womm_vfs::vfs::{
+    Created, Listing, ListingBound, New, NodeChange, Read, Renamed, Seek, SetXattr, Stable, Statfs, Walk, Written,
+};
+use womm_vfs::{Attributes, Context, Error, Event, Name, NodeId, Result, SetAttributes, Vfs};
+use womm_vfs_disk::database::random;
+use womm_vfs_disk::{OpenError, content, descriptors};
+
+/// Events that one who listens may lag behind. There are none: nobody else changes a snapshot.
+const EVENTS: usize = 16;
+
+/// So many nodes may be copied up at the same time.
+const COPIES: usize = 64;
+
+/// A snapshot, and what one task wrote over it.
+#[derive(Debug)]
+pub struct TreeVfs {
+    nodes: Arc<Nodes>,
+    /// A node is copied up once.
+    copies: Vec<Mutex<()>>,
+    verifier: [u8; 8],
+    events: broadcast::Sender<Event>,
+    /// Commits of the table that are on the disk.
+    synced: Arc<AtomicU64>,
+}
+
+impl TreeVfs {
+    /// `lower` is the snapshot; `upper` is made if it is missing, and kept for the task to go on after a restart. Half of RLIMIT_NOFILE
+    /// is used.
+    ///
+    /// # Errors
+    /// Those of [`OpenError`].
+    pub fn open(lower: &Path, upper: &Path) -> std::result::Result<Self, OpenError> {
+        Self::with(lower, upper, Arc::new(SystemClock), descriptors::half_of_the_limit(), u64::BITS)
+    }
+
+    /// With a clock, so many file descriptors at most, and names' cookies of so many bits: for tests.
+    ///
+    /// # Errors
+    /// Those of [`OpenError`].
+    pub fn with(
+        lower: &Path,
+        upper: &Path,
+        clock: Arc<dyn Clock>,
+        descriptors: usize,
+        cookie_bits: u32,
+    ) -> std::result::Result<Self, OpenError> {
+        Ok(Self {
+            nodes: Arc::new(Nodes::open(lower, upper, clock, descriptors, cookie_bits)?),
+            copies: (0..COPIES).map(|_| Mutex::const_new(())).collect(),
+            verifier: random(),
+            events: broadcast::Sender::new(EVENTS),
+            synced: Arc::default(),
+        })
+    }
+
+    /// What is not as in the snapshot, by path. Extended attributes are not compared.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn changes(&self) -> Result<Vec<Change>> {
+        let nodes = Arc::clone(&self.nodes);
+        content::waiting(move || changes::of(&nodes)).await
+    }
+
+    /// A file to be written, of which so many bytes are needed.
+    async fn up(&self, node: NodeId, most: u64) -> Result<Arc<OwnedFd>> {
+        if let Some(file) = self.nodes.content_up(node)? {
+            return Ok(file);
+        }
+        let _alone = self.copies[(node.0 % COPIES as u64) as usize].lock().await;
+        if let Some(file) = self.nodes.content_up(node)? {
+            return Ok(file);
+        }
+        let nodes = Arc::clone(&self.nodes);
+        content::waiting(move || nodes.bring_up(node, most)).await
+    }
+
+    /// Cutting off a file of the snapshot copies what stays; what was never written needs no content.
+    async fn resize(&self, node: NodeId, size: u64) -> Result<()> {
+        if size > i64::MAX as u64 {
+            return Err(Errno::FBIG.into());
+        }
+        if let Ok(Content::Zeros(_)) = self.nodes.content(node) {
+            return Ok(());
+        }
+        content::resize(self.up(node, size).await?, size)
+    }
+
+    /// The table's commits until now are on the disk after it.
+    async fn sync_table(&self) -> Result<()> {
+        let (commits, log) = self.nodes.log();
+        if self.synced.load(Ordering::Acquire) >= commits {
+            return Ok(());
+        }
+        let synced = Arc::clone(&self.synced);
+        content::waiting(move || {
+            log.sync()?;
+            synced.fetch_max(commits, Ordering::AcqRel);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn go_on(cx: &Context) -> Result<()> {
+    if cx.cancelled.is_cancelled() { Err(Error::Again) } else { Ok(()) }
+}
+
+impl Vfs for TreeVfs {
+    fn root(&self) -> NodeId {
+        crate::table::ROOT
+    }
+
+    fn statfs(&self) -> Statfs {
+        self.nodes.statfs()
+    }
+
+    fn generation(&self) -> u64 {
+        self.nodes.generation
+    }
+
+    fn write_verifier(&self) -> [u8; 8] {
+        self.verifier
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    async fn getattr(&self, _cx: &Context, nodes: &[NodeId]) -> Vec<Result<Attributes>> {
+        nodes.iter().map(|node| self.nodes.getattr(*node)).collect()
+    }
+
+    async fn walk(&self, _cx: &Context, from: NodeId, names: &[Name]) -> Walk {
+        self.nodes.walk(from, names)
+    }
+
+    async fn parent(&self, _cx: &Context, folder: NodeId) -> Result<Attributes> {
+        self.nodes.parent(folder)
+    }
+
+    async fn setattr(&self, cx: &Context, node: NodeId, set: &SetAttributes) -> Result<Attributes> {
+        go_on(cx)?;
+        womm_vfs::rules::set(self.nodes.row(node)?.kind, set)?;
+        if let Some(size) = set.size {
+            self.resize(node, size).await?;
+        }
+        self.nodes.set(node, set)
+    }
+
+    async fn readdir(&self, cx: &Context, folder: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
+        go_on(cx)?;
+        self.nodes.readdir(folder, after, most)
+    }
+
+    async fn readlink(&self, _cx: &Context, node: NodeId) -> Result<Bytes> {
+        self.nodes.readlink(node)
+    }
+
+    async fn create(&self, cx: &Context, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
+        go_on(cx)?;
+        let mut made = self.nodes.create(folder, name, new)?;
+        if let New::File { mode: womm_vfs::vfs::Create::Unchecked, set } = new
+            && let (false, Some(size)) = (made.new, set.size)
+        {
+            let only = SetAttributes { size: Some(size), ..SetAttributes::default() };
+            made.attributes = self.setattr(cx, made.attributes.id, &only).await?;
+        }
+        Ok(made)
+    }
+
+    async fn link(&self, cx: &Context, node: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
+        go_on(cx)?;
+        self.nodes.link(node, folder, name)
+    }
+
+    async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
+        go_on(cx)?;
+        self.nodes.remove(folder, name)
+    }
+
+    async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
+        go_on(cx)?;
+        self.nodes.rename(from, to)
+    }
+
+    async fn open(&self, _cx: &Context, node: NodeId) -> Result<()> {
+        self.nodes.open_file(node)
+    }
+
+    fn reopen(&self, node: NodeId) -> Result<()> {
+        self.nodes.open_file(node)
+    }
+
+    fn reclaimed(&self) {
+        // What can't be dropped now is dropped at the next start.
+        let _later = self.nodes.reclaimed();
+    }
+
+    fn close(&self, node: NodeId) {
+        self.nodes.close(node);
+    }
+
+    async fn read(&self, _cx: &Context, node: NodeId, offset: u64, count: u32) -> Result<Read> {
+        match self.nodes.content(node)? {
+            Content::In(file) => content::read(file, offset, count).await,
+            Content::Zeros(size) => {
+                let had = size.saturating_sub(offset).min(u64::from(count));
+                Ok(Read { data: vec![0; had as usize].into(), end: offset.saturating_add(had) >= size })
+            }
+        }
+    }
+
+    async fn write(&self, cx: &Context, node: NodeId, offset: u64, data: Bytes, stable: Stable) -> Result<Written> {
+        go_on(cx)?;
+        if data.is_empty() {
+            self.nodes.content(node)?;
+            return Ok(Written { stable, change: self.nodes.getattr(node)?.change });
+        }
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > i64::MAX as u64) {
+            self.nodes.content(node)?;
+            return Err(Errno::FBIG.into());
+        }
+        let file = self.up(node, u64::MAX).await?;
+        content::write(Arc::clone(&file), offset, data, stable).await?;
+        let change = self.nodes.bump(node, &file)?;
+        if stable != Stable::Unstable {
+            self.sync_table().await?;
+        }
+        Ok(Written { stable, change })
+    }
+
+    async fn commit(&self, _cx: &Context, node: NodeId) -> Result<()> {
+        let Some(file) = self.nodes.content_up(node)? else { return self.sync_table().await };
+        let content = content::waiting(move || Ok(fdatasync(&file)?));
+        // At the same time, so that the disk's journal is written once.
+        let (content, table) = tokio::join!(content, self.sync_table());
+        content.and(table)
+    }
+
+    async fn seek(&self, _cx: &Context, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
+        match (self.nodes.content(node)?, what) {
+            (Content::In(file), _) => content::seek(file, offset, what),
+            (Content::Zeros(size), Seek::Hole) if offset < size => Ok(offset),
+            (Content::Zeros(_), _) => Err(Errno::NXIO.into()),
+        }
+    }
+
+    async fn allocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
+        go_on(cx)?;
+        let file = self.up(node, u64::MAX).await?;
+        let nodes = Arc::clone(&self.nodes);
+        content::waiting(move || {
+            content::allocate(&file, offset, length)?;
+            nodes.bump(node, &file).map(drop)
+        })
+        .await
+    }
+
+    async fn deallocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
+        go_on(cx)?;
+        let file = self.up(node, u64::MAX).await?;
+        let nodes = Arc::clone(&self.nodes);
+        content::waiting(move || {
+            content::deallocate(&file, offset, length)?;
+            nodes.bump(node, &file).map(drop)
+        })
+        .await
+    }
+
+    async fn getxattr(&self, _cx: &Context, node: NodeId, name: &[u8]) -> Result<Bytes> {
+        self.nodes.getxattr(node, name)
+    }
+
+    async fn setxattr(
+        &self,
+        cx: &Context,
+        node: NodeId,
+        name: &[u8],
+        value: Bytes,
+        how: SetXattr,
+    ) -> Result<NodeChange> {
+        go_on(cx)?;
+        self.nodes.setxattr(node, name, &value, how)
+    }
+
+    async fn listxattr(&self, _cx: &Context, node: NodeId) -> Result<Vec<Bytes>> {
+        self.nodes.listxattr(node)
+    }
+
+    async fn removexattr(&self, cx: &Context, node: NodeId, name: &[u8]) -> Result<NodeChange> {
+        go_on(cx)?;
+        self.nodes.removexattr(node, name)
+    }
+}
