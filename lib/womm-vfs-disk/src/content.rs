@@ -2,8 +2,9 @@
 //!
 //! What the kernel has in memory is read at once; what may wait for the disk goes to a thread that may wait.
 
+use crate::buffers;
 use crate::seen::Seen;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, fsync, ftruncate, seek as lseek};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwrite};
@@ -30,18 +31,19 @@ pub async fn waiting<T: Send + 'static>(what: impl FnOnce() -> Result<T> + Send 
 /// # Errors
 /// What the system calls say.
 pub async fn read(file: Arc<OwnedFd>, offset: u64, count: u32) -> Result<Read> {
-    if offset > MOST_BYTES {
-        return Ok(Read { data: Bytes::new(), end: true });
+    let size = size(&file)?;
+    let count = size.saturating_sub(offset).min(u64::from(count));
+    if count == 0 {
+        return Ok(Read { data: Bytes::new(), end: offset >= size });
     }
-    let mut data = BytesMut::zeroed(count as usize);
-    let had = preadv2(&file, &mut [IoSliceMut::new(&mut data)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
-    let end = offset.saturating_add(had as u64);
-    if had == data.len() || (had > 0 && end >= size(&file)?) {
-        return finish(&file, data, had, offset);
+    let mut buffer = buffers::take(usize::try_from(count).unwrap_or(usize::MAX));
+    let had = preadv2(&file, &mut [IoSliceMut::new(buffer.bytes())], offset, ReadWriteFlags::NOWAIT).unwrap_or(0);
+    if had as u64 == count {
+        return Ok(Read { data: buffer.freeze(had), end: offset + count >= size });
     }
     waiting(move || {
-        let had = fill(&file, &mut data, offset)?;
-        finish(&file, data, had, offset)
+        let had = fill(&file, buffer.bytes(), offset)?;
+        Ok(Read { data: buffer.freeze(had), end: (had as u64) < count || offset + count >= size })
     })
     .await
 }
@@ -57,12 +59,6 @@ fn fill(file: &OwnedFd, data: &mut [u8], offset: u64) -> Result<usize> {
         }
     }
     Ok(had)
-}
-
-fn finish(file: &OwnedFd, mut data: BytesMut, had: usize, offset: u64) -> Result<Read> {
-    let end = had < data.len() || offset + had as u64 >= size(file)?;
-    data.truncate(had);
-    Ok(Read { data: data.freeze(), end })
 }
 
 fn size(file: &OwnedFd) -> Result<u64> {

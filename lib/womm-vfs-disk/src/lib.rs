@@ -8,7 +8,7 @@
 //! | which number is which file, across restarts | `table` |
 //! | for others too: the state folder | [`database`] |
 //! | system calls that never leave a folder | [`confined`] |
-//! | reading and writing | [`content`], [`xattr`] |
+//! | reading and writing | [`content`], [`xattr`], `buffers` |
 //! | descriptors kept for the next call | [`descriptors`] |
 //! | what the disk says of a node | [`seen`] |
 //!
@@ -30,6 +30,7 @@
 //! much. Changes of names are made one after the other, so at most one of the runtime's threads waits for a journal. Content is read in
 //! place where it is in memory; what has to come from or go to the disk has a thread of its own.
 
+mod buffers;
 pub mod confined;
 pub mod content;
 pub mod database;

@@ -31,6 +31,9 @@ enum Use {
 /// Folders above each other, before a circle is suspected: others may have moved them while we looked.
 const MOST_DEEP: usize = 1 << 16;
 
+/// What a folder of some thousand names takes on a disk.
+const LARGE_FOLDER_BYTES: u64 = 128 << 10;
+
 /// All but what waits.
 #[derive(Debug)]
 pub(crate) struct Nodes {
@@ -358,6 +361,11 @@ impl Nodes {
     pub(crate) fn bump_content(&self, id: NodeId, file: &OwnedFd) -> Result<u64> {
         let seen = Seen::of(file)?;
         self.table().bump(id, &seen)
+    }
+
+    /// Whether reading all its names takes longer than to wake a thread for it.
+    pub(crate) fn is_large(&self, id: NodeId) -> bool {
+        self.seen(id).is_ok_and(|seen| seen.size > LARGE_FOLDER_BYTES)
     }
 
     pub(crate) fn readdir(&self, id: NodeId, after: u64, most: ListingBound) -> Result<Listing> {

@@ -118,6 +118,10 @@ impl Vfs for DiskVfs {
 
     async fn readdir(&self, cx: &Context, folder: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
         go_on(cx)?;
+        if after == 0 && self.nodes.is_large(folder) {
+            let nodes = Arc::clone(&self.nodes);
+            return content::waiting(move || nodes.readdir(folder, after, most)).await;
+        }
         self.nodes.readdir(folder, after, most)
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use womm_vfs::clock::Clock;
 use womm_vfs::node::{FolderChange, PERMISSIONS, SetTime};
-use womm_vfs::vfs::{Create, Created, Entry, Listing, ListingBound, New, NodeChange, Renamed, SetXattr, Statfs, Walk};
+use womm_vfs::vfs::{Create, Created, Entry, Listing, ListingBound, New, NodeChange, Renamed, SetXattr, Statfs};
 use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result, SetAttributes, rules};
 use womm_vfs_disk::descriptors::Descriptors;
 use womm_vfs_disk::seen::{Seen, nanoseconds};
@@ -19,6 +19,9 @@ use womm_vfs_disk::{OpenError, confined, content};
 
 /// What statfs says of a folder's size.
 const FOLDER_BYTES: u64 = 4096;
+
+/// Names that are brought in by one commit.
+const AT_ONCE: usize = 500;
 
 /// Which content a descriptor is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +36,8 @@ pub(crate) struct Nodes {
     lower: Lower,
     contents: Contents,
     table: Mutex<Table>,
+    /// Names are brought in by one at a time.
+    bringing: Mutex<()>,
     descriptors: Descriptors<(NodeId, Layer)>,
     pub(crate) generation: u64,
     was_killed: bool,
@@ -129,6 +134,7 @@ impl Nodes {
             generation: table.database.generation,
             was_killed: table.database.was_killed,
             table: Mutex::new(table),
+            bringing: Mutex::new(()),
             descriptors: Descriptors::new(descriptors),
             room: confined::root(upper).map_err(OpenError::io("upper folder", upper))?,
             clock,
@@ -157,8 +163,13 @@ impl Nodes {
         self.table().get(id).cloned()
     }
 
+    /// Whether a folder's names are still to be brought into the table.
+    pub(crate) fn is_missing(&self, folder: NodeId) -> bool {
+        self.table().get(folder).is_ok_and(|row| row.kind == Kind::Folder && !row.is_up)
+    }
+
     /// The table, with all names of a folder in it.
-    fn ready(&self, folder: NodeId) -> Result<MutexGuard<'_, Table>> {
+    pub(crate) fn ready(&self, folder: NodeId) -> Result<MutexGuard<'_, Table>> {
         let mut table = self.table();
         let row = table.get(folder)?;
         match (row.kind, row.is_up) {
@@ -166,14 +177,29 @@ impl Nodes {
             (Kind::Folder, false) => {}
             _ => return Err(Errno::NOTDIR.into()),
         }
-        let path = row.lower.clone().unwrap_or_default();
         drop(table);
-        let entries = self.lower.list(&path)?;
-        let mut table = self.table();
-        if !table.get(folder)?.is_up {
-            table.commit(|table| bring_in(table, folder, &path, &entries))?;
+        self.bring_in(folder)?;
+        Ok(self.table())
+    }
+
+    /// In parts, so that nobody waits for the table as long as a large folder takes. What a SIGKILL leaves half done is gone on with.
+    fn bring_in(&self, folder: NodeId) -> Result<()> {
+        let _alone = self.bringing.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = self.row(folder)?;
+        if row.is_up {
+            return Ok(());
         }
-        Ok(table)
+        let path = row.lower.unwrap_or_default();
+        for entries in self.lower.list(&path)?.chunks(AT_ONCE) {
+            self.table().commit(|table| bring_in(table, folder, &path, entries))?;
+            std::thread::yield_now();
+        }
+        let mut table = self.table();
+        table.commit(|table| {
+            let mut row = table.get(folder)?.clone();
+            row.is_up = true;
+            table.put(folder, row)
+        })
     }
 
     /// Makes sure that the names of all of these are in the table.
@@ -243,28 +269,7 @@ impl Nodes {
         }
     }
 
-    pub(crate) fn walk(&self, from: NodeId, names: &[Name]) -> Walk {
-        let mut walk = Walk { found: vec![], stopped: None };
-        let mut at = from;
-        if names.is_empty() {
-            walk.stopped = self.row(from).err();
-        }
-        for name in names {
-            match self.lookup(at, name) {
-                Ok(found) => {
-                    at = found.id;
-                    walk.found.push(found);
-                }
-                Err(error) => {
-                    walk.stopped = Some(error);
-                    break;
-                }
-            }
-        }
-        walk
-    }
-
-    fn lookup(&self, folder: NodeId, name: &Name) -> Result<Attributes> {
+    pub(crate) fn lookup(&self, folder: NodeId, name: &Name) -> Result<Attributes> {
         if self.table().get(folder)?.kind == Kind::Symlink {
             return Err(Errno::LOOP.into());
         }
@@ -640,6 +645,9 @@ impl Nodes {
 
 fn bring_in(table: &mut Table, folder: NodeId, path: &[u8], entries: &[Below]) -> Result<()> {
     for entry in entries {
+        if table.find(folder, &entry.name)?.is_some() {
+            continue;
+        }
         let known = match entry.inode() {
             Some(inode) => table.by_inode(inode)?,
             None => None,
@@ -656,9 +664,7 @@ fn bring_in(table: &mut Table, folder: NodeId, path: &[u8], entries: &[Below]) -
         };
         table.insert(folder, &entry.name, id)?;
     }
-    let mut row = table.get(folder)?.clone();
-    row.is_up = true;
-    table.put(folder, row)
+    Ok(())
 }
 
 /// The content of a folder changed.

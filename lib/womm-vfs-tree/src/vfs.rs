@@ -76,6 +76,15 @@ impl TreeVfs {
         content::waiting(move || changes::of(&nodes)).await
     }
 
+    /// Brings a folder's names in where that stops nobody.
+    async fn ready(&self, folder: NodeId) -> Result<()> {
+        if !self.nodes.is_missing(folder) {
+            return Ok(());
+        }
+        let nodes = Arc::clone(&self.nodes);
+        content::waiting(move || nodes.ready(folder).map(drop)).await
+    }
+
     /// A file to be written, of which so many bytes are needed.
     async fn up(&self, node: NodeId, most: u64) -> Result<Arc<OwnedFd>> {
         if let Some(file) = self.nodes.content_up(node)? {
@@ -146,7 +155,24 @@ impl Vfs for TreeVfs {
     }
 
     async fn walk(&self, _cx: &Context, from: NodeId, names: &[Name]) -> Walk {
-        self.nodes.walk(from, names)
+        let mut walk = Walk { found: vec![], stopped: None };
+        let mut at = from;
+        if names.is_empty() {
+            walk.stopped = self.nodes.row(from).err();
+        }
+        for name in names {
+            match self.ready(at).await.and_then(|()| self.nodes.lookup(at, name)) {
+                Ok(found) => {
+                    at = found.id;
+                    walk.found.push(found);
+                }
+                Err(error) => {
+                    walk.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        walk
     }
 
     async fn parent(&self, _cx: &Context, folder: NodeId) -> Result<Attributes> {
@@ -164,6 +190,7 @@ impl Vfs for TreeVfs {
 
     async fn readdir(&self, cx: &Context, folder: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
         go_on(cx)?;
+        self.ready(folder).await?;
         self.nodes.readdir(folder, after, most)
     }
 
@@ -173,6 +200,7 @@ impl Vfs for TreeVfs {
 
     async fn create(&self, cx: &Context, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
         go_on(cx)?;
+        self.ready(folder).await?;
         let mut made = self.nodes.create(folder, name, new)?;
         if let New::File { mode: womm_vfs::vfs::Create::Unchecked, set } = new
             && let (false, Some(size)) = (made.new, set.size)
@@ -185,16 +213,20 @@ impl Vfs for TreeVfs {
 
     async fn link(&self, cx: &Context, node: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
         go_on(cx)?;
+        self.ready(folder).await?;
         self.nodes.link(node, folder, name)
     }
 
     async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
         go_on(cx)?;
+        self.ready(folder).await?;
         self.nodes.remove(folder, name)
     }
 
     async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
         go_on(cx)?;
+        self.ready(from.0).await?;
+        self.ready(to.0).await?;
         self.nodes.rename(from, to)
     }
 

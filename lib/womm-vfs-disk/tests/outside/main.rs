@@ -9,8 +9,10 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::Arc;
 use womm_vfs::vfs::{Create, New, Vfs};
 use womm_vfs::{Error, Kind, SetAttributes};
+use womm_vfs_disk::DiskVfs;
 
 fn refused<T>(errno: Errno) -> womm_vfs::Result<T> {
     Err(Error::Errno(errno))
@@ -210,4 +212,27 @@ async fn a_state_folder_of_another_folder_shows_this_one() {
     let export = export.restart();
     assert_eq!(export.names(export.vfs.root()).await, ["other"]);
     assert_eq!(export.getattr(file).await, Err(Error::Stale));
+}
+
+/// A SIGKILL between the file and its row.
+#[tokio::test]
+async fn an_exclusive_create_that_was_not_answered_may_be_repeated() {
+    let export = Export::fresh();
+    let (root, state) = (export.vfs.root(), export.state.path().join("nodes.sqlite"));
+    let (folder, state_folder) = (export.folder, export.state);
+    drop(Arc::into_inner(export.vfs).unwrap());
+    let table = rusqlite::Connection::open(state).unwrap();
+    for name in ["made", "written by others", "never made"] {
+        let intent = (root.0.cast_signed(), name.as_bytes(), [7u8; 8]);
+        table.execute("INSERT INTO intents VALUES (?1, ?2, ?3)", intent).unwrap();
+    }
+    drop(table);
+    fs::write(folder.path().join("made"), "").unwrap();
+    fs::write(folder.path().join("written by others"), "x").unwrap();
+    let vfs = Arc::new(DiskVfs::open(folder.path(), state_folder.path()).unwrap());
+    let export = Export { vfs, folder, state: state_folder };
+    let again = New::File { mode: Create::Exclusive([7; 8]), set: SetAttributes::default() };
+    assert!(export.make(root, "made", &again).await.is_ok());
+    assert_eq!(export.make(root, "written by others", &again).await, refused(Errno::EXIST));
+    assert!(export.make(root, "never made", &again).await.is_ok());
 }
