@@ -165,7 +165,6 @@ async fn write(mut to: impl AsyncWrite + Unpin, mut replies: mpsc::Receiver<Repl
     Ok(())
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

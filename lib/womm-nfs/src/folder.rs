@@ -61,7 +61,7 @@ impl StateFolder {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the state folder", path))?;
         let lock = lock(path)?;
         let key_path = path.join("key");
-        let key = kept(&key_path, || random().map(<[u8; 16]>::to_vec))?;
+        let key = kept(&key_path, || random::<16>().map(|bytes| bytes.to_vec()))?;
         let key: [u8; 16] = key.try_into().map_err(|_| FolderError::Broken(key_path.clone()))?;
         let mode = std::fs::metadata(&key_path).map_err(failed("read", &key_path))?.permissions().mode();
         if mode & 0o077 != 0 {

@@ -144,7 +144,9 @@ impl Writer {
             }
             let result = self.write(&bytes, !waiting.is_empty());
             for done in waiting {
-                let _ = done.send(result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())));
+                let _ = done.send(
+                    result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())),
+                );
             }
         }
     }

@@ -70,11 +70,8 @@ impl<V: Vfs> Server<V> {
             path: state_folder.to_owned(),
             why,
         })?;
-        let settings = Settings {
-            lease: config.lease,
-            boot: u32::from_be_bytes(boot),
-            most_kept: config.most_memory / 4,
-        };
+        let settings =
+            Settings { lease: config.lease, boot: u32::from_be_bytes(boot), most_kept: config.most_memory / 4 };
         let records = std::mem::take(&mut folder.records);
         let state = State::new(settings, records, config.clock.elapsed());
         Ok(Self(Arc::new(Inner {

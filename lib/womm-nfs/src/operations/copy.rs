@@ -55,11 +55,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
 }
 
 /// Whether the source may be read; its size.
-async fn check_source<V: Vfs>(
-    cx: &mut Compound<'_, V>,
-    source: Object<V>,
-    stateid: &Stateid,
-) -> Result<u64, Status> {
+async fn check_source<V: Vfs>(cx: &mut Compound<'_, V>, source: Object<V>, stateid: &Stateid) -> Result<u64, Status> {
     let target = cx.current.replace(source);
     cx.fresh = None;
     let result = match read::check(cx, stateid).await {

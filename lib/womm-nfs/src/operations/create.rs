@@ -9,8 +9,8 @@ use crate::status::Status;
 use crate::wire::{Bitmap, encode_change};
 use crate::xdr::{Decoder, Encoder};
 use bytes::Bytes;
-use womm_vfs::vfs::New;
 use womm_vfs::Vfs;
+use womm_vfs::vfs::New;
 
 const FOLDER: u32 = 2;
 const SYMLINK: u32 = 5;

@@ -24,10 +24,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder) -> Outcom
 ///
 /// # Errors
 /// NOFILEHANDLE, NOTDIR, SYMLINK, NOENT, ACCESS; of the file system.
-pub async fn find<V: Vfs>(
-    cx: &mut Compound<'_, V>,
-    name: Name,
-) -> Result<(Object<V>, Option<Attributes>), Status> {
+pub async fn find<V: Vfs>(cx: &mut Compound<'_, V>, name: Name) -> Result<(Object<V>, Option<Attributes>), Status> {
     let object = cx.object()?.clone();
     let (export, folder) = match &object {
         Object::Folder(folder) => {

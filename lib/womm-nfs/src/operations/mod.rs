@@ -25,6 +25,7 @@ pub mod lockt;
 pub mod locku;
 pub mod lookup;
 pub mod lookupp;
+pub mod names;
 pub mod open;
 pub mod open_downgrade;
 pub mod putfh;
@@ -47,7 +48,6 @@ pub mod setxattr;
 pub mod test_stateid;
 pub mod verify;
 pub mod write;
-pub mod names;
 
 use crate::compound::{Compound, Outcome};
 use crate::status::Status;
@@ -206,12 +206,7 @@ impl Code {
 }
 
 /// Does one.
-pub async fn run<V: Vfs>(
-    code: Code,
-    cx: &mut Compound<'_, V>,
-    from: &mut Decoder,
-    to: &mut Encoder,
-) -> Outcome {
+pub async fn run<V: Vfs>(code: Code, cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut Encoder) -> Outcome {
     match code {
         Code::Access => access::run(cx, from, to).await,
         Code::Close => close::run(cx, from, to),

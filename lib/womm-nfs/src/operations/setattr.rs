@@ -1,6 +1,6 @@
 //! SETATTR (RFC 8881, 18.30).
 
-use crate::attributes::{self, Wanted};
+use crate::attributes::{self, MODE, Wanted};
 use crate::compound::{Compound, Failure, Outcome, key};
 use crate::status::Status;
 use crate::wire::{Bitmap, Stateid};
@@ -27,7 +27,12 @@ async fn set<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder) -> Result<Bit
     if wanted.set.size.is_some() {
         check_size(cx, &stateid).await?;
     }
-    let Wanted { set, asked } = wanted;
+    let Wanted { mut set, mut asked } = wanted;
+    if set.mode.is_some() && cx.current_attributes().await?.kind == Kind::Symlink {
+        // A symlink's mode means nothing: it is passed over, and the answer does not say that it was set.
+        set.mode = None;
+        asked.remove(MODE);
+    }
     if set != womm_vfs::SetAttributes::default() {
         let context = cx.server.context(cx.client()?);
         export.vfs.setattr(&context, node, &set).await?;

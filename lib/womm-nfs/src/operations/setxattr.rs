@@ -6,8 +6,8 @@ use crate::limits::{MOST_MESSAGE, MOST_XATTR_VALUE};
 use crate::status::Status;
 use crate::xdr::{Decoder, Encoder};
 use bytes::Bytes;
-use womm_vfs::vfs::{NodeChange, SetXattr};
 use womm_vfs::Vfs;
+use womm_vfs::vfs::{NodeChange, SetXattr};
 
 /// Does it.
 pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut Encoder) -> Outcome {

@@ -97,9 +97,9 @@ impl State {
             (client.verifier == arrival.verifier, client.principal == arrival.principal);
         let known = Known { id, sequence: client.create_sequence.wrapping_add(1), confirmed: true };
         match (arrival.update, same_verifier, same_principal) {
-            (true, false, _) => Err(Status::NotSame),          // case 8
-            (true, true, false) => Err(Status::Permission),    // case 9
-            (true, true, true) => Ok(known),                   // case 6
+            (true, false, _) => Err(Status::NotSame),       // case 8
+            (true, true, false) => Err(Status::Permission), // case 9
+            (true, true, true) => Ok(known),                // case 6
             (false, true, true) => {
                 self.drop_unconfirmed(arrival);
                 Ok(known) // case 2
@@ -139,12 +139,7 @@ impl State {
         }
     }
 
-    fn introduce(
-        &mut self,
-        arrival: &Arrival,
-        replaces: Option<ClientId>,
-        now: Duration,
-    ) -> Result<Known, Status> {
+    fn introduce(&mut self, arrival: &Arrival, replaces: Option<ClientId>, now: Duration) -> Result<Known, Status> {
         self.drop_unconfirmed(arrival);
         self.make_room(now)?;
         let id = ClientId(u64::from(self.settings.boot) << 32 | (self.number() & 0xffff_ffff));
@@ -175,23 +170,24 @@ impl State {
         if self.clients.len() < MOST_UNCONFIRMED {
             return Ok(());
         }
-        let oldest = |confirmed: bool| {
-            let of_kind = self.clients.iter().filter(|(_, client)| client.confirmed == confirmed);
-            of_kind.min_by_key(|(_, client)| client.renewed).map(|(id, client)| (*id, client.renewed))
-        };
         let unconfirmed = self.clients.values().filter(|client| !client.confirmed).count();
         if unconfirmed >= MOST_UNCONFIRMED
-            && let Some((id, _)) = oldest(false)
+            && let Some((id, _)) = self.oldest(false)
         {
             self.remove_client(id);
         }
         if self.clients.len() >= MOST_CLIENTS + MOST_UNCONFIRMED {
-            match oldest(true) {
+            match self.oldest(true) {
                 Some((id, renewed)) if now > renewed + self.settings.lease => self.remove_client(id),
                 _ => return Err(Status::Delay),
             }
         }
         Ok(())
+    }
+
+    fn oldest(&self, confirmed: bool) -> Option<(ClientId, Duration)> {
+        let of_kind = self.clients.iter().filter(|(_, client)| client.confirmed == confirmed);
+        of_kind.min_by_key(|(_, client)| client.renewed).map(|(id, client)| (*id, client.renewed))
     }
 
     /// The client was used for a session of its own.

@@ -66,12 +66,7 @@ impl State {
     ///
     /// # Errors
     /// STALE_STATEID from before a restart; OLD_STATEID; BAD_STATEID.
-    pub(super) fn named(
-        &self,
-        client: ClientId,
-        stateid: &Stateid,
-        file: Option<FileKey>,
-    ) -> Result<Named, Status> {
+    pub(super) fn named(&self, client: ClientId, stateid: &Stateid, file: Option<FileKey>) -> Result<Named, Status> {
         let (boot, number) = stateid.other.split_at(4);
         if stateid.other == [0; 12] || stateid.other == [0xff; 12] {
             return Err(Status::BadStateid);
@@ -116,7 +111,11 @@ impl State {
             }
             let bypasses = *stateid == Stateid::BYPASS && !write;
             let access = if write { WRITE } else { READ };
-            return if bypasses { Ok(()) } else { self.check_shares(client, None, file, access, 0, now, Status::Locked) };
+            return if bypasses {
+                Ok(())
+            } else {
+                self.check_shares(client, None, file, access, 0, now, Status::Locked)
+            };
         }
         let open = match self.named(client, stateid, Some(file))? {
             Named::Open(number) => number,
@@ -199,8 +198,7 @@ impl State {
         }
         self.count_state(client)?;
         let number = self.number();
-        let open =
-            OpenState { client, owner: owner.clone(), file, seqid: 1, access, deny, opened: bit(access, deny) };
+        let open = OpenState { client, owner: owner.clone(), file, seqid: 1, access, deny, opened: bit(access, deny) };
         self.opens.insert(number, open);
         self.opens_by_owner.insert(key, number);
         self.files.entry(file).or_default().opens.push(number);

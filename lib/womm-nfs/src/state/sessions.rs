@@ -325,9 +325,8 @@ mod tests {
         let mut state = state();
         let (id, _) = join(&mut state, &arrival(b"a", 1), NOW);
         state.keep_session_reply(id, Bytes::from_static(b"first"));
-        let mut create = |sequence| {
-            state.create_session(id, sequence, &Principal::User(7), channel(), channel(), 1, NOW)
-        };
+        let mut create =
+            |sequence| state.create_session(id, sequence, &Principal::User(7), channel(), channel(), 1, NOW);
         assert_eq!(create(1), Ok(Made::Before(Bytes::from_static(b"first"))));
         assert_eq!(create(0), Err(Status::Misordered));
         assert_eq!(create(3), Err(Status::Misordered));
