@@ -22,7 +22,9 @@ pub struct Budget {
 struct Pool {
     whole: Arc<Semaphore>,
     part: Option<Arc<Semaphore>>,
+    /// The most that is taken at once.
     most: usize,
+    whole_units: usize,
 }
 
 /// Memory that is counted, until dropped.
@@ -68,6 +70,11 @@ impl Budget {
         taken.map_err(|_| Status::Delay)
     }
 
+    /// Whether calls have taken nearly all that there is for them.
+    pub fn is_scarce(&self) -> bool {
+        self.requests.whole.available_permits() < self.requests.whole_units / 8
+    }
+
     /// Bytes that no call has taken.
     pub fn free(&self) -> usize {
         self.requests.whole.available_permits() * UNIT_BYTES
@@ -77,12 +84,12 @@ impl Budget {
 impl Pool {
     fn new(units: usize) -> Self {
         let most = units.min(Semaphore::MAX_PERMITS);
-        Self { whole: Arc::new(Semaphore::new(most)), part: None, most }
+        Self { whole: Arc::new(Semaphore::new(most)), part: None, most, whole_units: most }
     }
 
     fn part(&self) -> Self {
         let most = (self.most / PART_OF_CONNECTION).max(2 * MOST_MESSAGE as usize / UNIT_BYTES).min(self.most);
-        Self { whole: self.whole.clone(), part: Some(Arc::new(Semaphore::new(most))), most }
+        Self { whole: self.whole.clone(), part: Some(Arc::new(Semaphore::new(most))), most, ..self.clone() }
     }
 
     async fn take(&self, bytes: usize) -> Hold {

@@ -90,7 +90,10 @@ async fn read<V: Vfs>(
     loop {
         // A place is given back when its reply was sent: who takes no replies is not read from any more.
         let place = calls.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let Some(record) = records.next(&connection.budget).await? else { return half_closed(&calls).await };
+        let Some(record) = records.next(&connection.budget).await? else {
+            drop(place);
+            return half_closed(&calls).await;
+        };
         let call = match rpc::read(record.message) {
             Ok(Message::Call(call)) => call,
             Ok(Message::Refuse(bytes)) => {

@@ -11,8 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const MOST_RECORD: usize = MOST_MESSAGE as usize + 1024;
 /// Fragments of one message: a client sends one.
 const MOST_FRAGMENTS: usize = 1024;
-/// Memory is counted in steps of so many bytes, as they come: what is only announced costs nothing.
-const STEP_BYTES: usize = 64 << 10;
+/// Memory is counted as it comes, in steps of so many bytes: what is only announced costs nothing.
+const STEP_BYTES: usize = 16 << 10;
+/// How often is looked whether a message that makes no progress takes memory which others need.
+const LOOK: Duration = Duration::from_secs(1);
+/// Then it is given up after so long.
+const STALLED_WHEN_SCARCE: Duration = Duration::from_secs(2);
 const LAST_FRAGMENT: u32 = 1 << 31;
 
 /// Reads messages.
@@ -43,13 +47,13 @@ impl<R: AsyncRead + Unpin> Records<R> {
     /// # Errors
     /// Of the stream; a message that is too long or stops half-way.
     pub async fn next(&mut self, budget: &Budget) -> io::Result<Option<Record>> {
-        if self.buffer.is_empty() && !self.more(4, None).await? {
+        if self.buffer.is_empty() && !self.first().await? {
             return Ok(None);
         }
         let mut hold = Hold::default();
         let mut whole = BytesMut::new();
         for _ in 0..MOST_FRAGMENTS {
-            let mark = self.mark().await?;
+            let mark = self.mark(budget).await?;
             let length = (mark & !LAST_FRAGMENT) as usize;
             if whole.len() + length > MOST_RECORD {
                 return Err(broken("a message that is too long"));
@@ -71,9 +75,9 @@ impl<R: AsyncRead + Unpin> Records<R> {
         Err(broken("a message of too many fragments"))
     }
 
-    async fn mark(&mut self) -> io::Result<u32> {
+    async fn mark(&mut self, budget: &Budget) -> io::Result<u32> {
         while self.buffer.len() < 4 {
-            if !self.more(4, Some(self.stalled)).await? {
+            if !self.more(4, budget).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -83,31 +87,39 @@ impl<R: AsyncRead + Unpin> Records<R> {
     async fn fill(&mut self, length: usize, hold: &mut Hold, budget: &Budget) -> io::Result<()> {
         let mut counted = 0;
         loop {
-            while counted < self.buffer.len().min(length) || counted == 0 {
-                hold.add(budget.request(STEP_BYTES.min(length - counted)).await);
-                counted += STEP_BYTES.min((length - counted).max(1));
+            let came = self.buffer.len().min(length);
+            if came == length || came >= counted + STEP_BYTES || counted == 0 {
+                hold.add(budget.request(came - counted).await);
+                counted = came;
             }
-            if self.buffer.len() >= length {
+            if came == length {
                 return Ok(());
             }
-            if !self.more(length - self.buffer.len(), Some(self.stalled)).await? {
+            if !self.more(length - came, budget).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
 
-    /// Reads something; false at the end.
-    async fn more(&mut self, wanted: usize, within: Option<Duration>) -> io::Result<bool> {
+    /// Reads the beginning of a message, which may be long in coming; false at the end.
+    async fn first(&mut self) -> io::Result<bool> {
+        self.buffer.reserve(4096);
+        Ok(self.from.read_buf(&mut self.buffer).await? > 0)
+    }
+
+    /// Reads more of a message; false at the end.
+    async fn more(&mut self, wanted: usize, budget: &Budget) -> io::Result<bool> {
         self.buffer.reserve(wanted.max(4096));
-        let read = self.from.read_buf(&mut self.buffer);
-        let count = match within {
-            None => read.await?,
-            Some(within) => {
-                let read = tokio::time::timeout(within, read).await;
-                read.map_err(|_| broken("a message that stopped half-way"))??
+        let mut waited = Duration::ZERO;
+        loop {
+            match tokio::time::timeout(LOOK, self.from.read_buf(&mut self.buffer)).await {
+                Ok(count) => return Ok(count? > 0),
+                Err(_) => waited += LOOK,
             }
-        };
-        Ok(count > 0)
+            if waited >= self.stalled || (waited >= STALLED_WHEN_SCARCE && budget.is_scarce()) {
+                return Err(broken("a message that stopped half-way"));
+            }
+        }
     }
 }
 
