@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use womm_cli::Failure;
+use womm_nfs::exports::check_paths;
 use womm_nfs::{BadPath, Config, FolderError, Server};
 use womm_vfs::clock::SystemClock;
 use womm_vfs_disk::{DiskVfs, OpenError};
@@ -91,6 +92,7 @@ fn places(options: &Serve) -> Result<Vec<Place>, Failure> {
         (2.., _) => return Err(Failure::usage("two exports have no folder").help("--snapshot is for one of them")),
         _ => {}
     }
+    check_paths(options.exports.iter().map(|export| &export.path[..])).map_err(|error| path_failure(&error))?;
     options.exports.iter().map(|export| place(export, options)).collect()
 }
 

@@ -93,11 +93,7 @@ impl<V: Vfs> Exports<V> {
         let names = names(path).ok_or_else(|| BadPath::Form(path.into()))?;
         let number = self.key.number(path.trim_matches('/').as_bytes()).max(PSEUDO + 1);
         let mut tree = self.tree.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let overlaps = |other: &Arc<Export<V>>| {
-            let shorter = names.len().min(other.path.len());
-            names[..shorter] == other.path[..shorter]
-        };
-        if tree.exports.contains_key(&number) || tree.exports.values().any(overlaps) {
+        if tree.exports.contains_key(&number) || tree.exports.values().any(|other| overlap(&names, &other.path)) {
             return Err(BadPath::Taken(path.into()));
         }
         let mut exports = tree.exports.clone();
@@ -149,6 +145,28 @@ impl<V: Vfs> Exports<V> {
             created: None,
         }
     }
+}
+
+/// Looks at paths that are to be exported together, before anything is opened for them.
+///
+/// # Errors
+/// One of them is no good.
+pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<(), BadPath> {
+    let mut seen: Vec<Vec<Bytes>> = Vec::new();
+    for path in paths {
+        let names = names(path).ok_or_else(|| BadPath::Form(path.into()))?;
+        if seen.iter().any(|other| overlap(&names, other)) {
+            return Err(BadPath::Taken(path.into()));
+        }
+        seen.push(names);
+    }
+    Ok(())
+}
+
+/// Whether one is the other, or above it.
+fn overlap(one: &[Bytes], other: &[Bytes]) -> bool {
+    let shorter = one.len().min(other.len());
+    one[..shorter] == other[..shorter]
 }
 
 fn names(path: &str) -> Option<Vec<Bytes>> {
