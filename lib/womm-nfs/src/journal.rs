@@ -144,9 +144,7 @@ impl Writer {
             }
             let result = self.write(&bytes, !waiting.is_empty());
             for done in waiting {
-                let _ = done.send(
-                    result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string())),
-                );
+                let _ = done.send(copy(&result));
             }
         }
     }
@@ -166,7 +164,15 @@ impl Writer {
     }
 }
 
-/// {length, hash, entry}: what was half written is known by its hash.
+/// For each who waits: an error can't be cloned.
+fn copy(result: &io::Result<()>) -> io::Result<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// {hash, length, entry}: what was half written is known by its hash.
 fn entry(kind: u32, record: &ClientRecord) -> Bytes {
     let mut body = Encoder::new();
     body.u32(kind);
