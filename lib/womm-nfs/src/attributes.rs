@@ -128,13 +128,8 @@ const WRITE_ONLY: Bitmap = Bitmap::of(&[TIME_ACCESS_SET, TIME_MODIFY_SET]);
 const OF_STATFS: Bitmap = Bitmap::of(&[FILES_AVAIL, FILES_FREE, FILES_TOTAL, SPACE_AVAIL, SPACE_FREE, SPACE_TOTAL]);
 
 /// All that a client of this minor version is told of.
-pub fn supported(minor: u32) -> Bitmap {
-    if minor >= 2 {
-        return SUPPORTED;
-    }
-    let mut bitmap = Bitmap::default();
-    SUPPORTED.iter().filter(|number| !OF_MINOR_2.has(*number)).for_each(|number| bitmap.insert(number));
-    bitmap
+pub const fn supported(minor: u32) -> Bitmap {
+    if minor >= 2 { SUPPORTED } else { SUPPORTED.without(&OF_MINOR_2) }
 }
 
 /// Whether room is asked for, which a file system is to be asked for in turn.
@@ -165,22 +160,12 @@ pub struct Subject<'a> {
 
 /// Writes fattr4 with what is asked for and there is.
 pub fn encode(asked: &Bitmap, subject: &Subject<'_>, to: &mut Encoder) {
-    let mut asked = asked.and(&supported(subject.minor));
+    let mut there = asked.and(&supported(subject.minor)).without(&WRITE_ONLY);
     if subject.attributes.created.is_none() {
-        asked = asked.iter().filter(|number| *number != TIME_CREATE).fold(Bitmap::default(), with);
+        there.remove(TIME_CREATE);
     }
-    let asked = asked.iter().filter(|number| !WRITE_ONLY.has(*number)).fold(Bitmap::default(), with);
-    let mut values = Encoder::new();
-    for number in asked.iter() {
-        one(number, subject, &mut values);
-    }
-    asked.encode(to);
-    to.opaque(&values.into_bytes());
-}
-
-fn with(mut bitmap: Bitmap, number: u32) -> Bitmap {
-    bitmap.insert(number);
-    bitmap
+    there.encode(to);
+    to.opaque_of(|to| there.iter().for_each(|number| one(number, subject, to)));
 }
 
 fn one(number: u32, subject: &Subject<'_>, to: &mut Encoder) {

@@ -65,13 +65,13 @@ impl<V: Vfs> Server<V> {
     /// Of the state folder.
     pub fn open(state_folder: &Path, config: Config) -> Result<Self, FolderError> {
         let mut folder = StateFolder::open(state_folder)?;
-        let boot = random().map_err(|why| FolderError::Io {
-            what: "get random numbers for",
-            path: state_folder.to_owned(),
-            why,
-        })?;
-        let settings =
-            Settings { lease: config.lease, boot: u32::from_be_bytes(boot), most_kept: config.most_memory / 4 };
+        let no_random = |why| FolderError::Io { what: "get random numbers for", path: state_folder.to_owned(), why };
+        let settings = Settings {
+            lease: config.lease,
+            boot: u32::from_be_bytes(random().map_err(no_random)?),
+            secret: random().map_err(no_random)?,
+            most_kept: config.most_memory / 4,
+        };
         let records = std::mem::take(&mut folder.records);
         let state = State::new(settings, records, config.clock.elapsed());
         Ok(Self(Arc::new(Inner {

@@ -185,10 +185,24 @@ impl Bitmap {
         self.words == [0; 3] && !self.beyond
     }
 
+    /// What is in it and not in the other.
+    pub const fn without(&self, other: &Self) -> Self {
+        let ([a, b, c], [d, e, f]) = (self.words, other.words);
+        Self { words: [a & !d, b & !e, c & !f], beyond: self.beyond }
+    }
+
     /// Its numbers, rising.
     pub fn iter(&self) -> impl Iterator<Item = u32> + use<> {
-        let bitmap = *self;
-        (0..96).filter(move |number| bitmap.has(*number))
+        let mut words = self.words;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while words[at] == 0 {
+                at = if at == 2 { return None } else { at + 1 };
+            }
+            let bit = words[at].trailing_zeros();
+            words[at] &= words[at] - 1;
+            Some(u32::try_from(at).unwrap_or(0) * 32 + bit)
+        })
     }
 }
 
@@ -206,6 +220,9 @@ mod tests {
         let bitmap = Bitmap::decode(&mut from).expect("it was written");
         assert_eq!(bitmap.iter().collect::<Vec<_>>(), [1, 33]);
         assert!(bitmap.within(&Bitmap::of(&[1, 2, 33])));
+        let many = [0, 31, 32, 63, 64, 95];
+        assert_eq!(Bitmap::of(&many).iter().collect::<Vec<_>>(), many);
+        assert_eq!(Bitmap::of(&many).without(&Bitmap::of(&many[1..])).iter().collect::<Vec<_>>(), [0]);
         let unknown = Bitmap::decode(&mut from).expect("it was written");
         assert!(!unknown.is_empty() && !unknown.within(&Bitmap::of(&[1])));
     }

@@ -194,6 +194,26 @@ impl Encoder {
         self.pad(length)
     }
 
+    /// The same, of what is written meanwhile: without long pieces, in multiples of four bytes.
+    pub fn opaque_of(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        let (at, before) = (self.last.len(), self.pieces.len());
+        self.u32(0);
+        write(self);
+        debug_assert_eq!(self.pieces.len(), before, "it is in one piece");
+        let length = self.last.len() - at - 4;
+        if let Some(place) = self.last.get_mut(at..at + 4) {
+            place.copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        self
+    }
+
+    /// Begins anew, with the memory that it has.
+    pub fn clear(&mut self) {
+        self.pieces.clear();
+        self.last.clear();
+        self.length = 0;
+    }
+
     /// A number of things.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX))
@@ -216,6 +236,14 @@ impl Encoder {
             self.pieces.extend(other.pieces);
             self.last = other.last;
         }
+        self
+    }
+
+    /// What another has written, which has no long pieces and is used again.
+    pub fn append_copy(&mut self, other: &Self) -> &mut Self {
+        debug_assert!(other.pieces.is_empty(), "it is in one piece");
+        self.length += other.length;
+        self.last.put_slice(&other.last);
         self
     }
 
@@ -247,6 +275,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut encoder = Encoder::new();
+        encoder.opaque_of(|to| {
+            to.u64(5);
+        });
+        assert_eq!(encoder.clone().into_bytes()[..], [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5]);
+        encoder.clear();
         encoder.u32(7).u64(1 << 40).i64(-3).bool(true).opaque(b"abcde").fixed_opaque(&[1, 2, 3]);
         assert_eq!(encoder.len(), 4 + 8 + 8 + 4 + 12 + 4);
         let mut decoder = Decoder::new(encoder.into_bytes());

@@ -1,7 +1,7 @@
 //! READDIR (RFC 8881, 18.23).
 
 use super::getattr::subject;
-use crate::attributes::{self, RDATTR_ERROR};
+use crate::attributes;
 use crate::compound::{Compound, Object, Outcome};
 use crate::limits::MOST_TRANSFER;
 use crate::status::Status;
@@ -52,14 +52,15 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
         Err(error) => return Err(cx.not_a_folder(&object, error.into()).await.into()),
     };
     let (mut whole, mut some) = (true, false);
+    let mut one = Encoder::new();
     for entry in &listing.entries {
-        let mut one = Encoder::new();
+        one.clear();
         encode(cx, &Object::Node(export.clone(), entry.attributes.id), entry, &asked, &mut one);
         if to.len() + one.len() + 8 > most {
             whole = false;
             break;
         }
-        to.append(one);
+        to.append_copy(&one);
         some = true;
     }
     if !some && !listing.entries.is_empty() {
@@ -71,10 +72,5 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
 
 fn encode<V: Vfs>(cx: &Compound<'_, V>, object: &Object<V>, entry: &Entry, asked: &Bitmap, to: &mut Encoder) {
     to.bool(true).u64(entry.cookie).opaque(entry.name.as_bytes());
-    let mut asked = *asked;
-    // There is never an error in it, but it must be there if it was asked for.
-    if asked.has(RDATTR_ERROR) {
-        asked.insert(RDATTR_ERROR);
-    }
-    attributes::encode(&asked, &subject(cx, object, &entry.attributes, &asked), to);
+    attributes::encode(asked, &subject(cx, object, &entry.attributes, asked), to);
 }

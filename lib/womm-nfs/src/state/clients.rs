@@ -142,7 +142,12 @@ impl State {
     fn introduce(&mut self, arrival: &Arrival, replaces: Option<ClientId>, now: Duration) -> Result<Known, Status> {
         self.drop_unconfirmed(arrival);
         self.make_room(now)?;
-        let id = ClientId(u64::from(self.settings.boot) << 32 | (self.number() & 0xffff_ffff));
+        let id = loop {
+            let id = ClientId(u64::from(self.settings.boot) << 32 | self.unguessable() >> 32);
+            if !self.clients.contains_key(&id) {
+                break id;
+            }
+        };
         let client = Client {
             owner: arrival.owner.clone(),
             verifier: arrival.verifier,

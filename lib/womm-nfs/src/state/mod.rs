@@ -26,7 +26,9 @@ use clients::Client;
 use grace::Grace;
 use opens::{FileState, OpenState};
 use sessions::Session;
+use siphasher::sip::SipHasher24;
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::time::Duration;
 use womm_vfs::NodeId;
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub lease: Duration,
     /// Random, of this boot: Linux takes servers whose client ids match for one.
     pub boot: u32,
+    /// Random, so that nobody guesses another's client id or session.
+    pub secret: [u8; 16],
     /// Of all replies that are kept, bytes.
     pub most_kept: usize,
 }
@@ -130,6 +134,13 @@ impl State {
         self.last_number += 1;
         self.last_number
     }
+
+    /// A number that nobody can guess.
+    fn unguessable(&mut self) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.settings.secret);
+        hasher.write_u64(self.number());
+        hasher.finish()
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +160,7 @@ pub(crate) mod tests {
     }
 
     pub fn state_after(records: impl IntoIterator<Item = ClientRecord>, now: Duration) -> State {
-        State::new(Settings { lease: LEASE, boot: 0xb007, most_kept: 1 << 20 }, records, now)
+        State::new(Settings { lease: LEASE, boot: 0xb007, secret: [5; 16], most_kept: 1 << 20 }, records, now)
     }
 
     pub fn arrival(name: &'static [u8], verifier: u8) -> Arrival {
@@ -210,5 +221,7 @@ pub(crate) mod tests {
         let mut state = state();
         let known = state.exchange_id(&arrival(b"a", 1), Duration::ZERO).expect("it is taken");
         assert_eq!(known.id.0 >> 32, 0xb007);
+        let next = state.exchange_id(&arrival(b"b", 1), Duration::ZERO).expect("it is taken");
+        assert!(next.id.0.abs_diff(known.id.0) > 16, "the next one can't be guessed");
     }
 }

@@ -189,7 +189,7 @@ impl State {
         self.confirm(id);
         let mut name = [0; 16];
         name[..8].copy_from_slice(&id.0.to_be_bytes());
-        name[8..].copy_from_slice(&self.number().to_be_bytes());
+        name[8..].copy_from_slice(&self.unguessable().to_be_bytes());
         let session = SessionId(name);
         let fore = fore.negotiated();
         let slots = Slots::new(fore.slots);
