@@ -41,7 +41,7 @@ async fn serve(options: &Serve) -> Result<(), Failure> {
     let server = Server::open(&options.state, config).map_err(|error| state_failure(&error))?;
     for (export, place) in options.exports.iter().zip(places) {
         let backend = place.open(export, &options.state, options.read_only)?;
-        let added = server.exports().add(&export.path, backend, options.read_only);
+        let added = server.export(&export.path, backend, options.read_only);
         added.map_err(|error| path_failure(&error))?;
     }
     let stop = CancellationToken::new();

@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config =
         Config { lease: Duration::from_secs(lease.parse()?), most_memory: 1 << 30, clock: Arc::new(SystemClock) };
     let server = Server::open(state.as_ref(), config)?;
-    server.exports().add("/export", MemoryVfs::new(Arc::new(SystemClock)), false)?;
+    server.export("/export", MemoryVfs::new(Arc::new(SystemClock)), false)?;
     let listener = TcpListener::bind(address).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     let stop = CancellationToken::new();

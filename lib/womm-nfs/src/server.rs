@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::connection;
-use crate::exports::Exports;
+use crate::exports::{BadPath, Exports};
 use crate::folder::{FolderError, StateFolder, random};
 use crate::limits::{BACKEND_DEADLINE, MOST_CONNECTIONS, TOMBSTONE};
 use crate::state::{Effects, Settings, State};
@@ -59,7 +59,7 @@ impl<V> Clone for Server<V> {
 }
 
 impl<V: Vfs> Server<V> {
-    /// With a state folder, and no exports yet: add them before [`Server::serve`], which lets clients take back what they had.
+    /// With a state folder, and no exports yet.
     ///
     /// # Errors
     /// Of the state folder.
@@ -84,6 +84,21 @@ impl<V: Vfs> Server<V> {
             operations: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         })))
+    }
+
+    /// Exports a file system under a path: before [`Server::serve`] those that clients may have state in, others at any time.
+    ///
+    /// # Errors
+    /// The path is no good.
+    pub fn export(&self, path: &str, vfs: V, read_only: bool) -> Result<u64, BadPath> {
+        let number = self.0.exports.add(path, vfs, read_only)?;
+        // The others are told when the grace ends.
+        if self.with_state(|state, _| state.grace_has_ended())
+            && let Some(export) = self.0.exports.now().export(number)
+        {
+            export.vfs.reclaimed();
+        }
+        Ok(number)
     }
 
     /// What is exported.

@@ -77,7 +77,7 @@ async fn compounds(bytes: &[u8]) {
     let config = Config { lease: Duration::from_secs(60), most_memory: 64 << 20, clock: clock.clone() };
     let server = Server::open(folder.path(), config).expect("a state folder");
     let memory = MemoryVfs::with_room(clock.clone(), 1 << 20);
-    let number = server.exports().add("/e", memory, false).expect("it is good");
+    let number = server.export("/e", memory, false).expect("it is good");
     let budget = Budget::new(64 << 20);
     let mut seen = Seen::default();
     join(&server, &budget, &mut seen).await;

@@ -129,6 +129,11 @@ impl State {
         !over
     }
 
+    /// Whether that is over and was told ([`Effects::grace_ended`]).
+    pub fn grace_has_ended(&self) -> bool {
+        self.grace_ended
+    }
+
     /// A number that nothing else of this boot has.
     fn number(&mut self) -> u64 {
         self.last_number += 1;

@@ -55,7 +55,7 @@ impl Fixture {
 
     async fn start(folder: TempDir, clock: Arc<ManualClock>, memory: MemoryVfs, bytes: usize) -> Self {
         let server = open(folder.path(), clock.clone(), bytes).await;
-        let number = server.exports().add("/export", memory, false).expect("it is good");
+        let number = server.export("/export", memory, false).expect("it is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();
