@@ -14,7 +14,9 @@ fn it_explains_itself() {
     let project = Project::without_engine();
     let help = project.cmd("womm-server").words("serve --help").run();
     help.succeeds();
-    for word in ["--listen", "--export", "--state", "--lease", "--max-memory", "--read-only", "1Gi", "[default: 60]"] {
+    for word in
+        ["--listen", "--export", "--state", "--lease", "--max-memory", "--owner", "--read-only", "1Gi", "[default: 60]"]
+    {
         help.holds(word, help.text().contains(word));
     }
 }
@@ -88,6 +90,7 @@ fn wrong_words() {
     server("serve --export /e=/f").refuses(USAGE, &["--state", "missing"]);
     let with = |words: &str| server(&format!("serve --state /s --export /e=/f {words}"));
     with("--listen here").refuses(USAGE, &["here", "127.0.0.1:20490"]);
+    with("--owner me").refuses(USAGE, &["1000:1000"]);
     with("--lease 1").refuses(USAGE, &["5 to 3600"]);
     with("--max-memory 1Mi").refuses(USAGE, &["16Mi"]);
     with("--max-memory lots").refuses(USAGE, &["lots"]);

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use womm_nfs::exports::Owner;
 use womm_wire::quantity;
 
 /// Less memory than this can't hold the calls of a few clients, bytes.
@@ -53,6 +54,9 @@ pub struct Serve {
     /// For calls and replies on the way and replies kept for retries, of all clients together: Mi, Gi
     #[arg(long, value_name = "BYTES", default_value = "1Gi", value_parser = memory)]
     pub max_memory: usize,
+    /// Who is shown as the owner of everything: all callers may do what he may. By default, each folder's own
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    pub owner: Option<Owner>,
     /// Refuse all changes
     #[arg(long)]
     pub read_only: bool,
@@ -81,6 +85,13 @@ fn export(text: &str) -> Result<Export, String> {
         return Err("the path begins with \"/\", as in /export=FOLDER".into());
     }
     Ok(Export { path: path.into(), folder })
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let numbers = text.split_once(':').and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    // The highest number is nobody's: chown(2) takes it for "unchanged".
+    let valid = numbers.filter(|(user, group)| *user != u32::MAX && *group != u32::MAX);
+    valid.map(|(user, group)| Owner { user, group }).ok_or_else(|| "two numbers, as in 1000:1000".into())
 }
 
 fn lease(text: &str) -> Result<Duration, String> {
@@ -116,6 +127,8 @@ mod tests {
 
     #[test]
     fn values() {
+        assert_eq!(owner("7:8"), Ok(Owner { user: 7, group: 8 }));
+        assert!(owner("7").is_err() && owner("a:b").is_err() && owner("4294967295:0").is_err());
         assert_eq!(lease("60"), Ok(Duration::from_secs(60)));
         assert!(lease("4").is_err() && lease("1e9").is_err());
         assert_eq!(memory("1Gi"), Ok(1 << 30));

@@ -5,13 +5,14 @@ use crate::options::{Export, Serve};
 use rustix::fs::{Access, access};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use womm_cli::Failure;
-use womm_nfs::exports::check_paths;
+use womm_nfs::exports::{Owner, Terms, check_paths};
 use womm_nfs::{BadPath, Config, FolderError, Server};
 use womm_vfs::clock::SystemClock;
 use womm_vfs_disk::{DiskVfs, OpenError};
@@ -40,8 +41,10 @@ async fn serve(options: &Serve) -> Result<(), Failure> {
     let config = Config { lease: options.lease, most_memory: options.max_memory, clock: Arc::new(SystemClock) };
     let server = Server::open(&options.state, config).map_err(|error| state_failure(&error))?;
     for (export, place) in options.exports.iter().zip(places) {
+        let owner = place.owner()?;
         let backend = place.open(export, &options.state, options.read_only)?;
-        let added = server.export(&export.path, backend, options.read_only);
+        let terms = Terms { read_only: options.read_only, owner: options.owner.unwrap_or(owner) };
+        let added = server.export(&export.path, backend, terms);
         added.map_err(|error| path_failure(&error))?;
     }
     let stop = CancellationToken::new();
@@ -108,6 +111,15 @@ fn place(export: &Export, options: &Serve) -> Result<Place, Failure> {
 }
 
 impl Place {
+    /// The folder's own.
+    fn owner(&self) -> Result<Owner, Failure> {
+        let (Self::Folder(folder) | Self::Snapshot { lower: folder, .. }) = self;
+        let found = std::fs::metadata(folder);
+        let found =
+            found.map_err(|error| Failure::outside(format!("open the folder \"{}\": {error}", folder.display())))?;
+        Ok(Owner { user: found.uid(), group: found.gid() })
+    }
+
     fn open(self, export: &Export, state: &Path, read_only: bool) -> Result<Backend, Failure> {
         let opened = match &self {
             Self::Folder(folder) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use womm_nfs::exports::Terms;
 use womm_nfs::{Config, Server};
 use womm_vfs::clock::SystemClock;
 use womm_vfs::memory::MemoryVfs;
@@ -16,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config =
         Config { lease: Duration::from_secs(lease.parse()?), most_memory: 1 << 30, clock: Arc::new(SystemClock) };
     let server = Server::open(state.as_ref(), config)?;
-    server.export("/export", MemoryVfs::new(Arc::new(SystemClock)), false)?;
+    server.export("/export", MemoryVfs::new(Arc::new(SystemClock)), Terms::default())?;
     let listener = TcpListener::bind(address).await?;
     eprintln!("listening on {}", listener.local_addr()?);
     let stop = CancellationToken::new();

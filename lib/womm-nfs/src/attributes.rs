@@ -1,7 +1,7 @@
 //! Attributes as NFS has them (RFC 8881, 5; RFC 7862, 12; RFC 8276, 8.2).
 
+use crate::exports::Owner;
 use crate::limits::{MOST_MESSAGE, MOST_TRANSFER};
-use crate::rpc::Credentials;
 use crate::status::Status;
 use crate::wire::{Bitmap, decode_time, encode_time};
 use crate::xdr::{Decoder, Encoder};
@@ -152,8 +152,8 @@ pub struct Subject<'a> {
     pub room: Statfs,
     /// Of the server.
     pub lease: Duration,
-    /// Who asks: all is his own.
-    pub caller: &'a Credentials,
+    /// Who owns it.
+    pub owner: Owner,
     /// The minor version.
     pub minor: u32,
 }
@@ -251,10 +251,10 @@ fn one(number: u32, subject: &Subject<'_>, to: &mut Encoder) {
             to.u32(attributes.links);
         }
         OWNER => {
-            to.opaque(subject.caller.user.to_string().as_bytes());
+            to.opaque(subject.owner.user.to_string().as_bytes());
         }
         OWNER_GROUP => {
-            to.opaque(subject.caller.group.to_string().as_bytes());
+            to.opaque(subject.owner.group.to_string().as_bytes());
         }
         TIME_ACCESS => encode_time(attributes.accessed, to),
         TIME_METADATA => encode_time(attributes.changed, to),
@@ -312,8 +312,8 @@ pub struct Wanted {
 /// Reads what is to be set.
 ///
 /// # Errors
-/// BADXDR; ATTRNOTSUPP; INVAL for what can't be set; PERM for an owner that is not the caller.
-pub fn decode(from: &mut Decoder, caller: &Credentials) -> Result<Wanted, Status> {
+/// BADXDR; ATTRNOTSUPP; INVAL for what can't be set; PERM for an owner other than the one that all is of.
+pub fn decode(from: &mut Decoder, owner: Owner) -> Result<Wanted, Status> {
     let (asked, values) = decode_raw(from)?;
     if !asked.within(&SUPPORTED) {
         return Err(Status::AttributeNotSupported);
@@ -333,8 +333,8 @@ pub fn decode(from: &mut Decoder, caller: &Credentials) -> Result<Wanted, Status
                 }
                 set.mode = Some(mode & PERMISSIONS);
             }
-            OWNER => check_owner(&values.opaque(1024)?, caller.user)?,
-            OWNER_GROUP => check_owner(&values.opaque(1024)?, caller.group)?,
+            OWNER => check_owner(&values.opaque(1024)?, owner.user)?,
+            OWNER_GROUP => check_owner(&values.opaque(1024)?, owner.group)?,
             TIME_ACCESS_SET => set.accessed = Some(time(&mut values)?),
             _ => set.modified = Some(time(&mut values)?),
         }
@@ -366,16 +366,15 @@ fn check_owner(name: &[u8], own: u32) -> Result<(), Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rpc::Principal;
 
-    const CALLER: Credentials = Credentials { principal: Principal::User(7), user: 7, group: 8 };
+    const OWNER_OF_ALL: Owner = Owner { user: 7, group: 8 };
 
     fn wanted(bits: &[u32], write: impl Fn(&mut Encoder)) -> Result<Wanted, Status> {
         let (mut to, mut values) = (Encoder::new(), Encoder::new());
         Bitmap::of(bits).encode(&mut to);
         write(&mut values);
         to.opaque(&values.into_bytes());
-        decode(&mut Decoder::new(to.into_bytes()), &CALLER)
+        decode(&mut Decoder::new(to.into_bytes()), OWNER_OF_ALL)
     }
 
     #[test]
@@ -451,7 +450,7 @@ mod tests {
             mounted_on: Some(6),
             room: Statfs::default(),
             lease: Duration::from_secs(60),
-            caller: &CALLER,
+            owner: OWNER_OF_ALL,
             minor: 1,
         };
         let mut to = Encoder::new();

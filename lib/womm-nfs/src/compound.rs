@@ -2,7 +2,7 @@
 //! and the slot's replay are here; what an operation does is in its own file.
 
 use crate::budget::{Budget, Hold};
-use crate::exports::{Export, PSEUDO, Tree};
+use crate::exports::{Export, Owner, PSEUDO, Tree};
 use crate::handle::Handle;
 use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
 use crate::operations::{self, Code};
@@ -359,6 +359,14 @@ impl<V: Vfs> Compound<'_, V> {
         self.fresh = None;
     }
 
+    /// Who owns the current object.
+    pub fn owner(&self) -> Owner {
+        match &self.current {
+            Some(Object::Node(export, _)) => export.terms.owner,
+            Some(Object::Folder(_)) | None => Owner::default(),
+        }
+    }
+
     /// The current node of an export, to look at.
     ///
     /// # Errors
@@ -387,7 +395,7 @@ impl<V: Vfs> Compound<'_, V> {
     pub fn check_change(export: &Export<V>) -> Result<(), Status> {
         match () {
             () if export.is_drained() => Err(Status::Stale),
-            () if export.read_only => Err(Status::ReadOnly),
+            () if export.terms.read_only => Err(Status::ReadOnly),
             () => Ok(()),
         }
     }

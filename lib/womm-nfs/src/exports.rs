@@ -11,6 +11,24 @@ use womm_vfs::{Attributes, Kind, NodeId, Vfs};
 /// The number of the pseudo file system among exports.
 pub const PSEUDO: u64 = 0;
 
+/// Who owns all that is in an export: the same for all who ask, since Linux keeps a file's attributes once for all users of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// uid.
+    pub user: u32,
+    /// gid.
+    pub group: u32,
+}
+
+/// How a file system is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Whether all that changes it is refused.
+    pub read_only: bool,
+    /// Who owns it.
+    pub owner: Owner,
+}
+
 /// A file system under a path.
 #[derive(Debug)]
 pub struct Export<V> {
@@ -20,8 +38,8 @@ pub struct Export<V> {
     pub path: Vec<Bytes>,
     /// What is there.
     pub vfs: V,
-    /// Whether all that changes it is refused.
-    pub read_only: bool,
+    /// How it is exported.
+    pub terms: Terms,
     drained: RwLock<Option<Duration>>,
 }
 
@@ -89,7 +107,7 @@ impl<V: Vfs> Exports<V> {
     ///
     /// # Errors
     /// The path is no good.
-    pub fn add(&self, path: &str, vfs: V, read_only: bool) -> Result<u64, BadPath> {
+    pub fn add(&self, path: &str, vfs: V, terms: Terms) -> Result<u64, BadPath> {
         let names = names(path).ok_or_else(|| BadPath::Form(path.into()))?;
         let number = self.key.number(path.trim_matches('/').as_bytes()).max(PSEUDO + 1);
         let mut tree = self.tree.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -97,7 +115,7 @@ impl<V: Vfs> Exports<V> {
             return Err(BadPath::Taken(path.into()));
         }
         let mut exports = tree.exports.clone();
-        let export = Export { number, path: names, vfs, read_only, drained: RwLock::new(None) };
+        let export = Export { number, path: names, vfs, terms, drained: RwLock::new(None) };
         exports.insert(number, Arc::new(export));
         *tree = Arc::new(Tree::build(&self.key, exports));
         Ok(number)
@@ -270,7 +288,7 @@ mod tests {
     #[test]
     fn they_are_found_by_name_and_know_the_way_back() {
         let exports = exports();
-        let number = exports.add("/shares/secret/", memory(), false).expect("it is good");
+        let number = exports.add("/shares/secret/", memory(), Terms::default()).expect("it is good");
         let tree = exports.now();
         let Some(Found::Folder(shares)) = tree.lookup(tree.root(), b"shares") else { panic!("a folder") };
         assert!(matches!(tree.lookup(shares, b"secret"), Some(Found::Export(export)) if export.number == number));
@@ -278,26 +296,26 @@ mod tests {
         assert_eq!(tree.above(number), Some(shares));
         assert_eq!((tree.parent(shares), tree.parent(tree.root())), (Some(tree.root()), None));
         let again = self::exports();
-        assert_eq!(again.add("/shares/secret", memory(), false), Ok(number), "numbers outlive a restart");
+        assert_eq!(again.add("/shares/secret", memory(), Terms::default()), Ok(number), "numbers outlive a restart");
     }
 
     #[test]
     fn bad_paths() {
         let exports = exports();
         for path in ["", "/", "export", "/a//b", "/a/../b", "/."] {
-            assert_eq!(exports.add(path, memory(), false), Err(BadPath::Form(path.into())));
+            assert_eq!(exports.add(path, memory(), Terms::default()), Err(BadPath::Form(path.into())));
         }
-        exports.add("/a/b", memory(), false).expect("it is good");
+        exports.add("/a/b", memory(), Terms::default()).expect("it is good");
         for path in ["/a/b", "/a", "/a/b/c"] {
-            assert_eq!(exports.add(path, memory(), false), Err(BadPath::Taken(path.into())));
+            assert_eq!(exports.add(path, memory(), Terms::default()), Err(BadPath::Taken(path.into())));
         }
-        exports.add("/a/c", memory(), true).expect("beside it is good");
+        exports.add("/a/c", memory(), Terms::default()).expect("beside it is good");
     }
 
     #[test]
     fn a_drained_one_stays_for_a_while() {
         let exports = exports();
-        let number = exports.add("/a", memory(), false).expect("it is good");
+        let number = exports.add("/a", memory(), Terms::default()).expect("it is good");
         exports.drain(number, Duration::from_secs(10));
         exports.remove_drained(Duration::from_secs(10));
         assert!(exports.now().export(number).is_some_and(|export| export.is_drained()));

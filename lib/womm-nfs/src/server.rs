@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::connection;
-use crate::exports::{BadPath, Exports};
+use crate::exports::{BadPath, Exports, Terms};
 use crate::folder::{FolderError, StateFolder, random};
 use crate::limits::{BACKEND_DEADLINE, MOST_CONNECTIONS, TOMBSTONE};
 use crate::state::{Effects, Settings, State};
@@ -90,8 +90,8 @@ impl<V: Vfs> Server<V> {
     ///
     /// # Errors
     /// The path is no good.
-    pub fn export(&self, path: &str, vfs: V, read_only: bool) -> Result<u64, BadPath> {
-        let number = self.0.exports.add(path, vfs, read_only)?;
+    pub fn export(&self, path: &str, vfs: V, terms: Terms) -> Result<u64, BadPath> {
+        let number = self.0.exports.add(path, vfs, terms)?;
         // The others are told when the grace ends.
         if self.with_state(|state, _| state.grace_has_ended())
             && let Some(export) = self.0.exports.now().export(number)

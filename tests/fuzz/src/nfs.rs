@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use womm_nfs::budget::Budget;
 use womm_nfs::compound::{self, Caller};
+use womm_nfs::exports::Terms;
 use womm_nfs::operations::Code;
 use womm_nfs::rpc::record::Records;
 use womm_nfs::rpc::{self, Credentials, Principal};
@@ -77,7 +78,7 @@ async fn compounds(bytes: &[u8]) {
     let config = Config { lease: Duration::from_secs(60), most_memory: 64 << 20, clock: clock.clone() };
     let server = Server::open(folder.path(), config).expect("a state folder");
     let memory = MemoryVfs::with_room(clock.clone(), 1 << 20);
-    let number = server.export("/e", memory, false).expect("it is good");
+    let number = server.export("/e", memory, Terms::default()).expect("it is good");
     let budget = Budget::new(64 << 20);
     let mut seen = Seen::default();
     join(&server, &budget, &mut seen).await;

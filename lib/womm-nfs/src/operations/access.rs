@@ -32,7 +32,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     }
     let unchangeable = match cx.object()? {
         Object::Folder(_) => true,
-        Object::Node(export, _) => export.read_only,
+        Object::Node(export, _) => export.terms.read_only,
     };
     if unchangeable {
         granted &= !CHANGING;

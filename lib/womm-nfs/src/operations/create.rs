@@ -13,7 +13,11 @@ use womm_vfs::Vfs;
 use womm_vfs::vfs::New;
 
 const FOLDER: u32 = 2;
+const BLOCK_DEVICE: u32 = 3;
+const CHARACTER_DEVICE: u32 = 4;
 const SYMLINK: u32 = 5;
+const SOCKET: u32 = 6;
+const FIFO: u32 = 7;
 
 /// To make or remove a name in a folder: to write and to search.
 pub const CHANGE_NAMES: u32 = 3;
@@ -24,10 +28,12 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     let target = match from.u32()? {
         FOLDER => None,
         SYMLINK => Some(Bytes::copy_from_slice(&from.opaque(MOST_MESSAGE as usize)?)),
+        // EPERM is what mknod(2) says of a file system that has no such node; Linux has no errno for BADTYPE.
+        BLOCK_DEVICE | CHARACTER_DEVICE | SOCKET | FIFO => return Err(Status::Permission.into()),
         _ => return Err(Status::BadType.into()),
     };
     let name = names::decode(from)?;
-    let wanted = attributes::decode(from, &cx.caller.credentials)?;
+    let wanted = attributes::decode(from, cx.owner())?;
     if wanted.set.size.is_some() {
         return Err(Status::Invalid.into());
     }

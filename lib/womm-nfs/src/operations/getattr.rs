@@ -2,7 +2,7 @@
 
 use crate::attributes::{self, Subject};
 use crate::compound::{Compound, Object, Outcome};
-use crate::exports::PSEUDO;
+use crate::exports::{Owner, PSEUDO};
 use crate::wire::Bitmap;
 use crate::xdr::{Decoder, Encoder};
 use womm_vfs::vfs::Statfs;
@@ -25,13 +25,13 @@ pub fn subject<'a, V: Vfs>(
     attributes: &'a Attributes,
     asked: &Bitmap,
 ) -> Subject<'a> {
-    let (filesystem, mounted_on, room) = match object {
-        Object::Folder(_) => (PSEUDO, None, Statfs::default()),
+    let (filesystem, mounted_on, room, owner) = match object {
+        Object::Folder(_) => (PSEUDO, None, Statfs::default(), Owner::default()),
         Object::Node(export, node) => {
             // The folder that a root covers has no number of its own in a listing: that of the name is as good.
             let root = *node == export.vfs.root();
             let room = if attributes::want_statfs(asked) { export.vfs.statfs() } else { Statfs::default() };
-            (export.number, root.then_some(export.number), room)
+            (export.number, root.then_some(export.number), room, export.terms.owner)
         }
     };
     Subject {
@@ -41,7 +41,7 @@ pub fn subject<'a, V: Vfs>(
         mounted_on,
         room,
         lease: cx.server.lease(),
-        caller: &cx.caller.credentials,
+        owner,
         minor: cx.minor,
     }
 }

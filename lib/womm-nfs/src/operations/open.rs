@@ -68,7 +68,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     if export.is_drained() {
         return Err(Status::Stale.into());
     }
-    if export.read_only && arguments.access & WRITE != 0 {
+    if export.terms.read_only && arguments.access & WRITE != 0 {
         return Err(Status::ReadOnly.into());
     }
     let unchanged = FolderChange { before: 0, after: 0, atomic: true };
@@ -171,7 +171,7 @@ fn decode_make<V: Vfs>(cx: &Compound<'_, V>, from: &mut Decoder) -> Result<Make,
         3 => Create::Exclusive(from.array()?),
         _ => return Err(Status::BadXdr),
     };
-    let wanted = attributes::decode(from, &cx.caller.credentials)?;
+    let wanted = attributes::decode(from, cx.owner())?;
     Ok(Make { mode, set: wanted.set, asked: wanted.asked })
 }
 

@@ -21,7 +21,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
 
 async fn set<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder) -> Result<Bitmap, Status> {
     let stateid = cx.resolve(Stateid::decode(from)?)?;
-    let wanted = attributes::decode(from, &cx.caller.credentials)?;
+    let wanted = attributes::decode(from, cx.owner())?;
     let (export, node) = cx.node_to_change()?;
     cx.turn(&export).await?;
     if wanted.set.size.is_some() {

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use womm_nfs::exports::Export;
+use womm_nfs::exports::{Export, Owner, Terms};
 use womm_nfs::{Config, Server};
 use womm_vfs::Clock;
 use womm_vfs::clock::ManualClock;
@@ -28,6 +28,8 @@ use womm_vfs::memory::MemoryVfs;
 
 /// Nothing here takes so long: it is to end a test that hangs.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// Who owns what is in `/export`.
+pub const OWNER: Owner = Owner { user: 1000, group: 1001 };
 pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A server with `/export`.
@@ -55,7 +57,7 @@ impl Fixture {
 
     async fn start(folder: TempDir, clock: Arc<ManualClock>, memory: MemoryVfs, bytes: usize) -> Self {
         let server = open(folder.path(), clock.clone(), bytes).await;
-        let number = server.export("/export", memory, false).expect("it is good");
+        let number = server.export("/export", memory, Terms { owner: OWNER, ..Terms::default() }).expect("it is good");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let stop = CancellationToken::new();

@@ -3,6 +3,7 @@
 use crate::client::{Connection, Ops, Session};
 use crate::{DEADLINE, Fixture};
 use std::time::Duration;
+use womm_nfs::exports::Terms;
 use womm_nfs::limits::{MOST_WAITING, TOMBSTONE};
 use womm_nfs::operations::Code;
 use womm_nfs::status::Status;
@@ -34,7 +35,7 @@ async fn a_root_answers_though_its_folder_is_away() {
 async fn what_waits_for_a_folder_leaves_slots_for_others() {
     let fixture = Fixture::new().await;
     let other = womm_vfs::memory::MemoryVfs::new(fixture.clock.clone());
-    fixture.server.export("/other", other, false).expect("it is good");
+    fixture.server.export("/other", other, Terms::default()).expect("it is good");
     let mut session = Session::new(fixture.address, "a").await;
     let (handle, _) = session.create("file").await;
     fixture.export().vfs.away();
@@ -100,7 +101,7 @@ fn fixture_now(fixture: &Fixture) -> Duration {
 async fn a_read_only_export() {
     let fixture = Fixture::new().await;
     let other = womm_vfs::memory::MemoryVfs::new(fixture.clock.clone());
-    fixture.server.export("/fixed", other, true).expect("it is good");
+    fixture.server.export("/fixed", other, Terms { read_only: true, ..Terms::default() }).expect("it is good");
     let mut session = Session::new(fixture.address, "a").await;
     let at = || Ops::new().at("fixed");
     assert_eq!(session.status(at().mkdir(b"x")).await, Status::ReadOnly);

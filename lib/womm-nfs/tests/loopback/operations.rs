@@ -6,12 +6,14 @@ use bytes::Bytes;
 use womm_nfs::operations::Code;
 use womm_nfs::status::Status;
 use womm_nfs::wire::{Bitmap, Stateid};
+use womm_nfs::xdr::Encoder;
 
 const SIZE: u32 = 4;
 const FSID: u32 = 8;
 const FILEID: u32 = 20;
 const MODE: u32 = 33;
 const OWNER: u32 = 36;
+const GROUP: u32 = 37;
 
 async fn start() -> (Fixture, Session) {
     let fixture = Fixture::new().await;
@@ -240,11 +242,11 @@ async fn what_is_made_and_what_is_not() {
     for (kind, status) in [
         (1, Status::BadType),
         (2, Status::Ok),
-        (3, Status::BadType),
-        (4, Status::BadType),
+        (3, Status::Permission),
+        (4, Status::Permission),
         (5, Status::Ok),
-        (6, Status::BadType),
-        (7, Status::BadType),
+        (6, Status::Permission),
+        (7, Status::Permission),
         (99, Status::BadType),
     ] {
         let name: &'static [u8] = Box::leak(kind.to_string().into_boxed_str()).as_bytes();
@@ -326,30 +328,37 @@ async fn listings_in_parts() {
 }
 
 #[tokio::test]
-async fn everybody_is_the_owner() {
+async fn all_see_one_owner_and_may_do_what_he_may() {
     let (_fixture, mut session) = start().await;
     session.create("file").await;
     let mode = |mode: u32| Ops::new().at("export/file").setattr(Stateid::ANONYMOUS, &[MODE], &mode.to_be_bytes());
     assert_eq!(session.status(mode(0o444)).await, Status::Ok);
     let write = Ops::new().at("export").open_existing(b"o", b"file", WRITE, 0);
     assert_eq!(session.status(write.clone()).await, Status::Ok, "root writes what it may only read");
-    for user in [7, 8] {
+    for user in [1000, 7, 0] {
         session.connection.user = user;
-        let mut reply = session.run(Ops::new().at("export/file").getattr(&[OWNER])).await;
-        let owner = reply.skip(&[Code::Putrootfh, Code::Lookup, Code::Lookup]).values().opaque(20);
-        assert_eq!(owner, Ok(Bytes::from(user.to_string())));
-        assert_eq!(session.status(write.clone()).await, Status::Access);
+        let mut reply = session.run(Ops::new().at("export/file").getattr(&[OWNER, GROUP])).await;
+        let mut values = reply.skip(&[Code::Putrootfh, Code::Lookup, Code::Lookup]).values();
+        assert_eq!(values.opaque(20).as_deref(), Ok(&b"1000"[..]), "whoever asks");
+        assert_eq!(values.opaque(20).as_deref(), Ok(&b"1001"[..]));
+        assert_eq!(session.status(mode(0o444)).await, Status::Ok);
+        let expected = if user == 0 { Status::Ok } else { Status::Access };
+        assert_eq!(session.status(write.clone()).await, expected, "user {user}");
         assert_eq!(session.status(mode(0o644)).await, Status::Ok);
         assert_eq!(session.status(write.clone()).await, Status::Ok);
-        assert_eq!(session.status(mode(0o444)).await, Status::Ok);
-        let give = |to: &[u8]| {
-            let value =
-                [&(u32::try_from(to.len()).expect("short")).to_be_bytes()[..], to, &[0, 0, 0][..4 - to.len()]].concat();
-            Ops::new().at("export/file").setattr(Stateid::ANONYMOUS, &[OWNER], &value)
+        let give = |number, to: &'static [u8]| {
+            let mut value = Encoder::new();
+            value.opaque(to);
+            Ops::new().at("export/file").setattr(Stateid::ANONYMOUS, &[number], &value.into_bytes())
         };
-        assert_eq!(session.status(give(b"1")).await, Status::Permission);
-        assert_eq!(session.status(give(user.to_string().as_bytes())).await, Status::Ok);
+        assert_eq!(session.status(give(OWNER, b"1")).await, Status::Permission);
+        assert_eq!(session.status(give(GROUP, b"1000")).await, Status::Permission);
+        assert_eq!(session.status(give(OWNER, b"1000")).await, Status::Ok);
+        assert_eq!(session.status(give(GROUP, b"1001")).await, Status::Ok);
+        assert_eq!(session.status(give(OWNER, b"root@example")).await, Status::BadOwner);
     }
+    session.connection.user = 7;
+    assert_eq!(session.status(mode(0o444)).await, Status::Ok);
     let access = |bits: u32| Ops::new().at("export/file").op(Code::Access, move |to| drop_ref(to.u32(bits)));
     let mut reply = session.run(access(0x3f)).await;
     let from = reply.skip(&[Code::Putrootfh, Code::Lookup, Code::Lookup]).ok(Code::Access);
