@@ -7,6 +7,7 @@ mod agent;
 mod common;
 mod image;
 mod pods;
+mod server;
 mod ssh;
 mod sshlogins;
 mod womm;

@@ -8,6 +8,7 @@ mod engine;
 mod input;
 mod json;
 pub mod memory;
+mod nfs;
 mod programs;
 mod resumable;
 mod stream;
@@ -38,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("kube-exec", engine::kube_exec),
     ("kube-socket", engine::kube_socket),
     ("reasons", engine::reasons),
+    ("nfs-record", nfs::record),
+    ("nfs-compound", nfs::compound),
 ];
 
 /// The target of that name.

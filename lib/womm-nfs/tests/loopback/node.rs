@@ -1,0 +1,117 @@
+//! Whatever becomes of a folder, the nodes that have it mounted go on (../shared/SHARE.md, "Never stop a node").
+
+use crate::client::{Connection, Ops, Session};
+use crate::{DEADLINE, Fixture};
+use std::time::Duration;
+use womm_nfs::exports::Terms;
+use womm_nfs::limits::{MOST_WAITING, TOMBSTONE};
+use womm_nfs::operations::Code;
+use womm_nfs::status::Status;
+use womm_vfs::Error;
+
+#[tokio::test]
+async fn a_root_answers_though_its_folder_is_away() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, stateid) = session.create("file").await;
+    let export = session.handle("export").await;
+    fixture.export().vfs.away();
+    let all: Vec<u32> = (0..12)
+        .chain(20..32)
+        .chain(33..48)
+        .chain(50..56)
+        .filter(|n| ![13, 14, 24, 25, 32, 38, 39, 40, 46].contains(n))
+        .collect();
+    let root = Ops::new().at("export").getattr(&all).op(Code::Access, |to| {
+        to.u32(0x1f);
+    });
+    assert_eq!(session.status(root).await, Status::Ok);
+    assert_eq!(session.status(Ops::new().putfh(&export).getattr(&all)).await, Status::Ok);
+    let close = Ops::new().putfh(&handle).close(stateid);
+    assert_eq!(session.status(close).await, Status::Ok);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_folder_leaves_slots_for_others() {
+    let fixture = Fixture::new().await;
+    let other = womm_vfs::memory::MemoryVfs::new(fixture.clock.clone());
+    fixture.server.export("/other", other, Terms::default()).expect("it is good");
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, _) = session.create("file").await;
+    fixture.export().vfs.away();
+    // All slots of the session at once.
+    let mut connection = Connection::new(fixture.address).await;
+    for slot in 1..64 {
+        connection.send(Ops::sequence(session.id, 1, slot, false).putfh(&handle).getattr(&[4])).await;
+    }
+    // All but those that may wait are told to come again.
+    for _ in 1..64 - MOST_WAITING {
+        let (_, reply) = connection.receive().await;
+        assert_eq!(reply.status, Status::Delay);
+    }
+    let ops = Ops::new().at("other").create(b"o", b"file", 3, 0).getattr(&[4]);
+    let status = tokio::time::timeout(DEADLINE, session.status(ops)).await.expect("in time");
+    assert_eq!(status, Status::Ok);
+    fixture.export().vfs.back();
+    assert_eq!(session.status(Ops::new().putfh(&handle).getattr(&[4])).await, Status::Ok);
+}
+
+#[tokio::test]
+async fn errors_of_a_folder_that_pass_are_delay() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, _) = session.create("file").await;
+    for error in [Error::Away, Error::Again] {
+        fixture.export().vfs.refuse(1, error);
+        assert_eq!(session.status(Ops::new().putfh(&handle).getattr(&[4])).await, Status::Delay, "{error:?}");
+    }
+    fixture.export().vfs.refuse(1, Error::Errno(rustix::io::Errno::NOSPC));
+    assert_eq!(session.status(Ops::new().at("export").mkdir(b"x")).await, Status::NoSpace);
+    assert_eq!(session.status(Ops::new().at("export").mkdir(b"x")).await, Status::Ok);
+}
+
+#[tokio::test]
+async fn a_drained_export_is_let_go_of() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, stateid) = session.create("file").await;
+    let at = || Ops::new().putfh(&handle);
+    let mut reply = session.run(at().lock(stateid, b"l", 0, 1)).await;
+    let locked = reply.skip(&[Code::Putfh]).locked(Code::Lock);
+    fixture.server.drain(fixture.number);
+    assert_eq!(session.status(at().write(stateid, 0, b"x")).await, Status::Stale);
+    assert_eq!(session.status(at().commit()).await, Status::Stale);
+    let open = Ops::new().at("export").open_existing(b"o", b"file", 1, 0);
+    assert_eq!(session.status(open).await, Status::Stale);
+    assert_eq!(session.status(Ops::new().at("export").mkdir(b"x")).await, Status::Stale);
+    assert_eq!(session.status(Ops::new().at("export").getattr(&[1])).await, Status::Ok);
+    assert_eq!(session.status(at().unlock(locked, 0, 1)).await, Status::Ok);
+    assert_eq!(session.status(at().close(stateid)).await, Status::Ok);
+    fixture.clock.advance(TOMBSTONE + Duration::from_secs(1));
+    fixture.server.exports().remove_drained(fixture_now(&fixture));
+    assert_eq!(session.status(at().getattr(&[1])).await, Status::Stale);
+}
+
+fn fixture_now(fixture: &Fixture) -> Duration {
+    use womm_vfs::Clock;
+    fixture.clock.elapsed().saturating_sub(TOMBSTONE)
+}
+
+#[tokio::test]
+async fn a_read_only_export() {
+    let fixture = Fixture::new().await;
+    let other = womm_vfs::memory::MemoryVfs::new(fixture.clock.clone());
+    fixture.server.export("/fixed", other, Terms { read_only: true, ..Terms::default() }).expect("it is good");
+    let mut session = Session::new(fixture.address, "a").await;
+    let at = || Ops::new().at("fixed");
+    assert_eq!(session.status(at().mkdir(b"x")).await, Status::ReadOnly);
+    assert_eq!(session.status(at().create(b"o", b"x", 1, 0)).await, Status::ReadOnly);
+    assert_eq!(session.status(at().remove(b"x")).await, Status::ReadOnly);
+    let mut reply = session
+        .run(at().op(Code::Access, |to| {
+            to.u32(0x1f);
+        }))
+        .await;
+    let from = reply.skip(&[Code::Putrootfh, Code::Lookup]).ok(Code::Access);
+    assert_eq!((from.u32(), from.u32()), (Ok(0x1f), Ok(0x03)));
+}
