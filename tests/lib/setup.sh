@@ -151,8 +151,9 @@ get_parallel() (
 	cd "$2"
 	echo "deb [signed-by=$keyring] http://deb.debian.org/debian $1 main" >sources.list
 	: >status
-	# As root apt would hand over to a user who may not enter this folder.
-	set -- -q -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+	# As root apt would hand over to a user who may not enter this folder. A mirror that lags behind will do, its signatures
+	# are looked at all the same: sid's lists are valid for a week.
+	set -- -q -o Acquire::Check-Valid-Until=false -o Dir::Etc::SourceList="$2/sources.list" -o Dir::Etc::SourceParts=/dev/null \
 		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
 		-o Dir::State="$2" -o Dir::State::Lists="$2/lists" -o Dir::State::status="$2/status" -o Dir::Cache="$2/cache" \
 		-o APT::Sandbox::User="$(id -un)" -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
