@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
+use crate::which::executable;
 use std::path::{Path, PathBuf};
 use womm_wire::frame::Open;
 use womm_wire::names;
@@ -127,10 +128,6 @@ impl Environment {
 fn ours(name: &OsString) -> bool {
     let prefixes = [names::ENV_PREFIX, "KUBERNETES_SERVICE_", "KUBERNETES_PORT"];
     prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
-}
-
-fn executable(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn usable_home(home: &Path) -> bool {

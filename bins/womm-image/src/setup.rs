@@ -1,79 +1,313 @@
-//! `womm-image setup --yes`: makes a project's image out of a base image and writes `.womm`. Nothing is run in it.
+//! `womm-image setup`: makes a project's image out of a base image, or of the one that it made before, and writes `.womm`.
+//! With a terminal the user makes it work in a shell first; with `--yes` or `--refresh` nothing is run in it.
 //!
-//! Nothing is seen of a setup that failed: the image gets its name, and the folder its `.womm`, at the very end.
+//! Nothing is seen of a setup that failed: the image gets its name, and the folder its `.womm`, at the very end. What the
+//! user did in the shell is not lost with it: the shell's container is kept.
 
+use crate::ask::{self, YesNo};
 use crate::check;
 use crate::cli;
 use crate::docker;
 use crate::layer::{self, Entry, Recipe};
 use crate::leftovers::{Leftovers, Thing};
-use crate::probe::{At, Probe};
-use crate::project::{self, Draft, key};
-use crate::reference::{self, Reference};
-use crate::show::{check_share, name_of};
-use crate::user;
+use crate::plan::{self, Facts, Plan};
+use crate::probe::{At, Content, Probe};
+use crate::project::{self, Draft};
+use crate::reference::Reference;
+use crate::shell::{self, Container, Earlier, Person, kept_cwd};
+use crate::show::name_of;
+use crate::tty::Tty;
+use crate::user::{self, Group};
+use crate::variables::Left;
 use bollard::Docker;
-use serde_json::Value;
-use std::io::Read;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use womm_cli::Failure;
 use womm_wire::names;
 use womm_wire::record::{EngineKind, Project, ShareKind, User};
 
-/// How the last part of an image's name begins; eight letters follow.
-const IMAGE: &str = "womm-image-";
+/// Layers that Docker takes on top of each other. Source: moby, `layer/layer_store.go`, `maxLayerDepth`.
+const MOST_LAYERS: usize = 125;
+/// What the user reads above the first prompt; 0.1.6 said the same.
+const BANNER: &str = "\
+This is a *local* shell where any dependencies you install will be saved.
+The goal is that if your application works here, it will work on the cloud too.
+Make it work!
+Also make sure our dependencies are installed: perl
+";
 
 /// Makes the image and writes `.womm`.
 ///
 /// # Errors
-/// Usage (2) for options that don't fit, outside (3) if Docker, the registry or the disk fail.
+/// No (1) if the user quits, usage (2) for options that don't fit, outside (3) if Docker, the registry or the disk fail.
 pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure> {
-    if !args.yes {
-        return Err(Failure::usage("the shell in which you make it work is not built yet")
-            .help("`womm setup --yes --base IMAGE` makes the image without it, see `womm setup --help`"));
-    }
+    let tty = if args.yes || args.refresh { None } else { Some(Tty::open()?) };
     let folder = project::here()?;
     let old = project::existing(Path::new(&folder))?;
-    let plan = Plan::new(args, &folder, old.as_ref(), project::kept_prefix)?;
-    let draft = Draft::new(Path::new(&folder))?;
+    let facts = Facts {
+        folder: &folder,
+        old: old.as_ref(),
+        kept_prefix: project::kept_prefix(),
+        has_context: womm_engine::kube::has_context(),
+    };
+    // That the folder can be written to is known before anything is asked.
+    drop(Draft::new(Path::new(&folder))?);
+    let Some(tty) = tty else {
+        let plan = Plan::new(args, &facts)?;
+        let docker = docker::connect().await?;
+        return unattended(&docker, leftovers, &plan, &folder, old.clone()).await;
+    };
     let docker = docker::connect().await?;
-    let base = base(&docker, &plan.base).await?;
-    let arch = base.architecture.clone().unwrap_or_default();
-    let (user, group) = user::current().await?;
+    interactive(args, &facts, &docker, leftovers, &tty).await
+}
 
-    say(&format!("making image {} from {}", plan.name, plan.base));
-    let recipe = recipe(&docker, leftovers, &plan, &user, &group).await?;
-    let id = crate::agent::build(&docker, leftovers, &recipe).await?;
-    let made = docker::inspect(&docker, &id).await?;
+/// What the image is made for.
+struct Whose {
+    user: User,
+    groups: Vec<Group>,
+}
+
+impl Whose {
+    async fn find() -> Result<Self, Failure> {
+        let (user, groups) = user::current().await?;
+        Ok(Self { user, groups })
+    }
+}
+
+async fn unattended(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    plan: &Plan,
+    folder: &str,
+    old: Option<Project>,
+) -> Result<(), Failure> {
+    start_image(docker, &plan.start).await?;
+    let whose = Whose::find().await?;
+    say(&format!("making image {} from {}", plan.name, plan.start));
+    let id = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
+    let made = docker::inspect(docker, &id).await?;
     let made = made.ok_or_else(|| Failure::outside(format!("image \"{id}\" is gone right after it was built")))?;
-    if let Some(what) = check::lacks(&check::look(&docker, leftovers, &id, &made).await?) {
+    if let Some(what) = check::lacks(&check::look(docker, leftovers, &id, &made).await?) {
         say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it"));
     }
+    publish(docker, leftovers, plan, &id, folder, old).await
+}
 
-    let before = docker::inspect(&docker, &plan.name.to_string()).await?.and_then(|image| image.id);
+async fn interactive(
+    args: &cli::Setup,
+    facts: &Facts<'_>,
+    docker: &Docker,
+    leftovers: &Leftovers,
+    tty: &Tty,
+) -> Result<(), Failure> {
+    let name = shell::name_of(facts.folder);
+    let goes_on = match shell::earlier(docker, &name).await? {
+        Earlier::Running => {
+            return Err(Failure::outside(format!("setup has a shell for this folder already, in the container \"{name}\""))
+                .help("leave that one first"));
+        }
+        Earlier::Nothing if args.resume => {
+            return Err(Failure::usage("no shell of this folder was kept").help("run `womm setup`"));
+        }
+        Earlier::Nothing => false,
+        Earlier::Kept if args.resume => true,
+        Earlier::Kept => {
+            let words = format!("An earlier shell of this folder was kept, in the container {name}. Go on with it?");
+            match ask::yes_no(tty, &words).await? {
+                YesNo::Yes => true,
+                YesNo::No => {
+                    leftovers.remove_one(docker, &Thing::Container(name)).await?;
+                    false
+                }
+                YesNo::Quit | YesNo::End => return Err(Failure::no("you quit: nothing was changed")),
+            }
+        }
+    };
+    let whose = Whose::find().await?;
+    let person = Person { user: &whose.user, groups: &whose.groups, folder: facts.folder };
+    let (mut container, plan) = if goes_on {
+        let mut container = Container::resume(docker, facts.folder).await?;
+        leftovers.add(docker, Thing::Shell(container.name().to_owned()));
+        let plan = Note::parse(&container.tell("tell").await?, facts.folder)?;
+        (container, plan)
+    } else {
+        let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
+        start_image(docker, &plan.start).await?;
+        say(&format!("making image {} from {}", plan.name, plan.start));
+        let start = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
+        let mut container = Container::make(docker, leftovers, &plan, &person, &start).await?;
+        container.tell(&format!("keep {}", Note::of(&plan, facts.folder)?)).await?;
+        (container, plan)
+    };
+    let left = work(docker, leftovers, &mut container, &plan, &person, tty).await?;
+    let before = container.variables();
+    let env = left.as_ref().map_or_else(|| before.to_vec(), |left| left.for_image(before));
+    let id = container.commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(kept_cwd)).await?;
+    publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
+    leftovers.keep(&Thing::Shell(container.name().to_owned()));
+    let container = container.name().to_owned();
+    leftovers.remove_one(docker, &Thing::Container(container)).await
+}
+
+fn labels(user: &User) -> std::collections::HashMap<String, String> {
+    layer::labels(Some(user)).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The shell, the check and the question whether it works, again and again until it does.
+async fn work(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    container: &mut Container<'_>,
+    plan: &Plan,
+    person: &Person<'_>,
+    tty: &Tty,
+) -> Result<Option<Left>, Failure> {
+    let name = container.name().to_owned();
+    let shell = setup_shell(docker, leftovers, &container.start, person.user).await?;
+    let mut left = None;
+    // From here on there is something to lose.
+    leftovers.keep(&Thing::Container(name.clone()));
+    leftovers.keep(&Thing::Image(container.start.clone()));
+    leftovers.keep(&Thing::Shell(name.clone()));
+    leftovers.add(docker, Thing::Shell(name.clone()));
+    loop {
+        tty.write(BANNER).await?;
+        let env = environment(person.user, &shell, plan, container.variables());
+        left = container.shell(person, env.clone(), &shell, tty).await?.or(left);
+        match &left {
+            None => say("the shell was killed before it could tell what it exports: exported variables are not kept"),
+            Some(left) if !left.unfit.is_empty() => {
+                say(&format!("not kept, because they are not UTF-8: {}", left.unfit.join(", ")));
+            }
+            Some(_) => {}
+        }
+        dependencies(container, left.as_ref(), env, tty).await?;
+        match ask::yes_no(tty, "Does it work?").await? {
+            YesNo::Yes => return Ok(left),
+            YesNo::No => {}
+            YesNo::Quit => {
+                leftovers.keep(&Thing::Shell(name.clone()));
+                leftovers.add(docker, Thing::Image(container.start.clone()));
+                leftovers.add(docker, Thing::Container(name));
+                return Err(Failure::no("you quit: nothing was changed"));
+            }
+            YesNo::End => return Err(Failure::no("you did not say whether it works: nothing was changed")),
+        }
+    }
+}
+
+/// Names what the image lacks, and offers to install it.
+async fn dependencies(
+    container: &Container<'_>,
+    left: Option<&Left>,
+    env: Vec<String>,
+    tty: &Tty,
+) -> Result<(), Failure> {
+    let of_shell = left.map(|left| left.for_image(container.variables()));
+    let path = check::path_in(of_shell.as_deref().unwrap_or(container.variables()));
+    let look = || async { container.which(&check::programs(), &path).await.map(|lines| check::found_in(&lines)) };
+    let found = look().await?;
+    let Some(lacks) = check::lacks(&found) else { return Ok(()) };
+    tty.write(format!("The image lacks {lacks}.\n")).await?;
+    let Some(manager) = check::manager(&found) else {
+        let known = check::MANAGERS.iter().map(|manager| manager.program).collect::<Vec<_>>().join(", ");
+        return tty.write(format!("It has no package manager that is known here ({known}): answer n to go back and install it.\n")).await;
+    };
+    if ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
+        return Ok(());
+    }
+    let status = container.as_root(manager.install, env, tty).await?;
+    if status != 0 {
+        tty.write(format!("{} failed, with status {status}.\n", manager.program)).await?;
+    } else if let Some(lacks) = check::lacks(&look().await?) {
+        tty.write(format!("The image still lacks {lacks}.\n")).await?;
+    }
+    Ok(())
+}
+
+/// What the shell's environment is besides the image's.
+fn environment(user: &User, shell: &str, plan: &Plan, image: &[String]) -> Vec<String> {
+    let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+    let mut env = vec![
+        format!("PATH={}:{}", names::SETUP_BIN, check::path_in(image)),
+        format!("HOME={}", user.home),
+        format!("USER={}", user.name),
+        format!("LOGNAME={}", user.name),
+        format!("SHELL={shell}"),
+        format!("TERM={term}"),
+        format!("HISTFILE={}", names::SETUP_HISTORY),
+    ];
+    if !image.iter().any(|line| line.starts_with("LANG=")) {
+        env.push("LANG=C.UTF-8".to_owned()); // as jobs have it
+    }
+    if !shell.ends_with("/bash") {
+        env.push(format!("ENV={}", names::SETUP_SHRC));
+    }
+    env.extend(plan.env.iter().map(|(name, value)| format!("{name}={value}")));
+    env
+}
+
+/// What is kept with an interrupted shell.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    version: String,
+    folder: String,
+    plan: Plan,
+}
+
+impl Note {
+    fn of(plan: &Plan, folder: &str) -> Result<String, Failure> {
+        let note = Self { version: names::VERSION.to_owned(), folder: folder.to_owned(), plan: plan.clone() };
+        serde_json::to_string(&note).map_err(|e| Failure::outside(format!("write down what was chosen: {e}")))
+    }
+
+    fn parse(text: &str, folder: &str) -> Result<Plan, Failure> {
+        let note: Option<Self> = serde_json::from_str(text).ok();
+        match note {
+            Some(note) if note.version == names::VERSION && note.folder == folder => Ok(note.plan),
+            _ => Err(Failure::outside("the kept shell is of another version of womm")
+                .help("go on with that version, or run `womm setup` and answer n")),
+        }
+    }
+}
+
+/// Gives the image its name, pushes it if the cluster is to have it, and writes `.womm`.
+async fn publish(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    plan: &Plan,
+    id: &str,
+    folder: &str,
+    old: Option<Project>,
+) -> Result<(), Failure> {
+    let id = id.to_owned();
+    let made = docker::inspect(docker, &id).await?;
+    let arch = made.and_then(|image| image.architecture).unwrap_or_default();
+    let draft = Draft::new(Path::new(folder))?;
+    let before = docker::inspect(docker, &plan.name.to_string()).await?.and_then(|image| image.id);
     let renamed = before.as_ref().is_none_or(|before| *before != id);
     let before = before.filter(|before| *before != id);
     let (repository, tag) = (plan.name.repository.clone(), plan.name.tag.clone().unwrap_or_default());
     match &before {
-        Some(before) => leftovers.add(&docker, Thing::Name(repository.clone(), tag.clone(), before.clone())),
-        None if renamed => leftovers.add(&docker, Thing::Named(plan.name.to_string())),
+        Some(before) => leftovers.add(docker, Thing::Name(repository.clone(), tag.clone(), before.clone())),
+        None if renamed => leftovers.add(docker, Thing::Named(plan.name.to_string())),
         None => {}
     }
-    docker::tag(&docker, &id, &plan.name).await?;
+    docker::tag(docker, &id, &plan.name).await?;
     if plan.engine == EngineKind::Kube {
-        crate::push::push(&docker, &plan.name).await?;
+        crate::push::push(docker, &plan.name).await?;
     }
-    let project = plan.project(&folder, old, &arch);
+    let project = plan.project(folder, old, &arch);
     draft.keep(&project)?;
     // From here on it is done: what follows is tidying, and does not undo it.
-    leftovers.keep(&Thing::Image(id.clone()));
+    leftovers.keep(&Thing::Image(id));
     leftovers.keep(&Thing::Named(plan.name.to_string()));
     if let Some(before) = before {
         leftovers.keep(&Thing::Name(repository, tag, before.clone()));
-        // Somebody's container may still use the image that had the name; then it stays.
-        let _ = leftovers.remove_one(&docker, &Thing::Image(before)).await;
+        // The new image may be on top of it, or somebody's container still use it; then it stays.
+        let _ = leftovers.remove_one(docker, &Thing::Image(before)).await;
     }
-    if let Some(prefix) = plan.prefix.as_ref().filter(|_| args.prefix.is_some() && plan.engine == EngineKind::Kube) {
+    if let Some(prefix) = plan.prefix.as_ref().filter(|_| plan.keep_prefix) {
         project::keep_prefix(prefix)?;
     }
     let shared = match plan.share {
@@ -91,141 +325,8 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What the command line, an older `.womm` and the kept prefix come to. Found out before anything is touched.
-#[derive(Debug)]
-struct Plan {
-    base: Reference,
-    name: Reference,
-    engine: EngineKind,
-    share: ShareKind,
-    prefix: Option<String>,
-    env: Vec<(String, String)>,
-    context: Option<String>,
-    namespace: Option<String>,
-    secret: Option<String>,
-}
-
-impl Plan {
-    fn new(
-        args: &cli::Setup,
-        folder: &str,
-        old: Option<&Project>,
-        kept_prefix: impl FnOnce() -> Result<Option<String>, Failure>,
-    ) -> Result<Self, Failure> {
-        if folder.contains(['\n', '\r', '\0']) {
-            return Err(Failure::usage("the folder's path has a line break in it").help("rename it"));
-        }
-        let engine = args.engine.or(old.map(|o| o.engine)).unwrap_or_default();
-        let share = args.share.unwrap_or(match engine {
-            EngineKind::Docker => ShareKind::Bind,
-            EngineKind::Kube => ShareKind::None,
-        });
-        check_share(engine, share)?;
-        if matches!(share, ShareKind::Lazy | ShareKind::Eager | ShareKind::EagerBack) {
-            return Err(Failure::usage(format!("the share \"{}\" is not built yet", name_of(share)))
-                .help("use --share none, or --engine docker with --share bind"));
-        }
-        let prefix = match (&args.prefix, engine) {
-            (Some(prefix), _) => Some(reference::prefix(prefix)?),
-            (None, EngineKind::Docker) => None,
-            (None, EngineKind::Kube) => {
-                let of_old = old.and_then(|o| o.extra.get(key::PREFIX)).and_then(Value::as_str).map(str::to_owned);
-                of_old.map_or_else(kept_prefix, |prefix| Ok(Some(prefix)))?
-            }
-        };
-        if engine == EngineKind::Kube && prefix.as_deref().unwrap_or_default().is_empty() && args.name.is_none() {
-            return Err(Failure::usage("engine kube needs a place from which the cluster can pull the image")
-                .help("give --prefix docker.io/me/, or --engine docker to run in containers of this machine"));
-        }
-        let name = match &args.name {
-            Some(name) => Reference::parse(name)?,
-            None => {
-                let last = match old.and_then(|o| ours(&o.image)) {
-                    Some(last) => last,
-                    None => format!("{IMAGE}{}", letters(8)?),
-                };
-                Reference::parse(&format!("{}{last}:latest", prefix.as_deref().unwrap_or_default()))?
-            }
-        };
-        if name.digest.is_some() {
-            return Err(Failure::usage(format!("--name {name}: a digest can't be chosen")));
-        }
-        let env = args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?;
-        let (context, namespace, secret) = (args.context.clone(), args.namespace.clone(), args.secret.clone());
-        let base = Reference::parse(&args.base)?;
-        Ok(Self { base, name, engine, share, prefix, env, context, namespace, secret })
-    }
-
-    /// What `.womm` is to say: this plan, and of an older file what the plan says nothing about.
-    fn project(&self, folder: &str, old: Option<Project>, arch: &str) -> Project {
-        let old = old.unwrap_or_default();
-        let mut extra = old.extra;
-        for (key, value) in [(key::IMAGE_AGENT, names::VERSION), (key::IMAGE_ARCH, arch)] {
-            extra.insert(key.into(), value.into());
-        }
-        extra.insert(key::PREFIX.into(), self.prefix.as_deref().map_or(Value::Null, Value::from));
-        Project {
-            share_kind: self.share,
-            share_path: None,
-            image: self.name.to_string(),
-            cwd: folder.to_owned(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            namespace: self.namespace.clone().or(old.namespace),
-            secret_name: self.secret.clone().or(old.secret_name),
-            context: self.context.clone().or(old.context),
-            engine: self.engine,
-            extra,
-        }
-    }
-}
-
-/// The last part of an image's name, if it is one of ours: any other must not be taken away from its image.
-fn ours(image: &str) -> Option<String> {
-    let reference = Reference::parse(image).ok()?;
-    let last = reference.repository.rsplit('/').next()?;
-    let at = last.find(IMAGE)?;
-    let letters = &last[at + IMAGE.len()..];
-    (letters.len() == 8 && letters.bytes().all(|b| b.is_ascii_lowercase())).then(|| last[at..].to_owned())
-}
-
-/// `--env`.
-fn variable(text: &str) -> Result<(String, String), Failure> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, None),
-    };
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !letters || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Failure::usage(format!("--env {text}: \"{name}\" is no name of a variable")));
-    }
-    let value = match value {
-        Some(value) => value,
-        None => std::env::var(name).map_err(|e| match e {
-            std::env::VarError::NotPresent => Failure::usage(format!("--env {name}: it is not set here")),
-            std::env::VarError::NotUnicode(_) => Failure::usage(format!("--env {name}: its value is not UTF-8")),
-        })?,
-    };
-    if value.contains('\0') {
-        return Err(Failure::usage(format!("--env {name}: a NUL byte can't be in its value")));
-    }
-    Ok((name.to_owned(), value))
-}
-
-/// Lower-case letters at random.
-///
-/// # Errors
-/// Outside (3) if the kernel gives no random bytes.
-pub fn letters(number: usize) -> Result<String, Failure> {
-    let mut bytes = vec![0; number];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| Failure::outside(format!("read /dev/urandom: {e}")))?;
-    // 256 is no multiple of 26, which does not matter for names.
-    Ok(bytes.into_iter().map(|b| char::from(b'a' + b % 26)).collect())
-}
-
-/// The base image, pulled if it is not here.
-async fn base(docker: &Docker, name: &Reference) -> Result<bollard::models::ImageInspect, Failure> {
+/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine.
+async fn start_image(docker: &Docker, name: &Reference) -> Result<(), Failure> {
     let text = name.to_string();
     let found = match docker::inspect(docker, &text).await? {
         Some(found) => found,
@@ -245,19 +346,43 @@ async fn base(docker: &Docker, name: &Reference) -> Result<bollard::models::Imag
         return Err(Failure::outside(format!("image \"{name}\" is for {os}/{arch}, the agent for linux/{agent}"))
             .help(format!("get the other one with `docker pull --platform linux/{agent} {name}`")));
     }
-    Ok(found)
+    let layers = found.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len());
+    if layers + 2 > MOST_LAYERS {
+        return Err(Failure::outside(format!("image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"))
+            .help("begin anew with `womm setup --fresh`"));
+    }
+    Ok(())
 }
 
-/// What is to be added to the base image.
-async fn recipe(
+/// The image to start from with the agent and the user in it; its id. Nothing is added that is there already.
+async fn furnished(
     docker: &Docker,
     leftovers: &Leftovers,
     plan: &Plan,
-    user: &User,
-    group: &str,
+    whose: &Whose,
+    env: Vec<(String, String)>,
+) -> Result<String, Failure> {
+    let recipe = recipe(docker, leftovers, &plan.start, whose, env).await?;
+    let start = docker::inspect(docker, &recipe.base).await?;
+    let start = start.ok_or_else(|| Failure::outside(format!("image \"{}\" is gone", recipe.base)))?;
+    let known = start.config.and_then(|config| config.labels).unwrap_or_default();
+    let labelled = recipe.labels.iter().all(|(name, value)| known.get(*name) == Some(value));
+    match start.id {
+        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => Ok(id),
+        _ => crate::agent::build(docker, leftovers, &recipe).await,
+    }
+}
+
+/// What is to be added to the image to start from.
+async fn recipe(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    start: &Reference,
+    whose: &Whose,
+    env: Vec<(String, String)>,
 ) -> Result<Recipe, Failure> {
-    let base = plan.base.to_string();
-    let agent = crate::agent::read_agent()?;
+    let (base, user) = (start.to_string(), &whose.user);
+    let agent = Entry::file(names::AGENT_BAKED, crate::agent::read_agent()?, 0o755);
     let probe = Probe::open(docker, leftovers, &base).await?;
     let mut entries = Vec::new();
     let mut folders = probe.missing_above(names::AGENT_BAKED).await?;
@@ -267,7 +392,7 @@ async fn recipe(
     let shell = best_shell(&probe, layer::shell_of(passwd.as_ref(), user.uid)).await?;
     let files: Vec<_> = layer::passwd(passwd.as_ref(), user, &shell)
         .into_iter()
-        .chain(layer::group(groups.as_ref(), user.gid, group))
+        .chain(layer::group(groups.as_ref(), user, &whose.groups))
         .collect();
     if !files.is_empty() {
         folders.extend(probe.missing_above("/etc/passwd").await?);
@@ -278,6 +403,7 @@ async fn recipe(
         folders.extend(probe.missing_above(home).await?);
     }
     let tmp = probe.at("/tmp").await? == At::Nothing;
+    let has_agent = probe.read(names::AGENT_BAKED).await?.is_some_and(|there| is(&agent, &there));
     probe.close().await?;
 
     folders.sort(); // outer folders before inner ones
@@ -290,8 +416,13 @@ async fn recipe(
         entries.push(Entry::folder(home, 0o755, user.uid.into(), user.gid.into()));
     }
     entries.extend(files);
-    entries.push(Entry::file(names::AGENT_BAKED, agent, 0o755));
-    Ok(Recipe { base, entries, labels: layer::labels(Some(user)), env: plan.env.clone(), entrypoint: None })
+    entries.extend(Some(agent).filter(|_| !has_agent));
+    Ok(Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None })
+}
+
+/// Whether a file of the image is what would be put there.
+fn is(entry: &Entry, there: &Content) -> bool {
+    entry.content.as_ref() == Some(&there.bytes) && (entry.mode, entry.uid, entry.gid) == (there.mode, there.uid, there.gid)
 }
 
 /// The shell for the user's line in passwd: what the image has for that uid, else bash, else sh.
@@ -304,58 +435,18 @@ async fn best_shell(probe: &Probe<'_>, known: Option<String>) -> Result<String, 
     Ok("/bin/sh".to_owned())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
-        let words = ["womm-image", "setup", "--yes"].into_iter().chain(line.split_whitespace());
-        let cli::Verb::Setup(args) = cli::Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb else {
-            unreachable!("the verb is setup")
-        };
-        Plan::new(&args, "/p", old, || Ok(kept.map(str::to_owned))).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn defaults_follow_the_engine() {
-        let made = plan("--engine docker", None, Some("r.io/")).expect("enough is said");
-        assert_eq!((made.share, made.prefix), (ShareKind::Bind, None));
-        assert!(made.name.repository.starts_with(IMAGE), "{}", made.name);
-        let made = plan("", None, Some("r.io/")).expect("the prefix is kept");
-        assert_eq!((made.engine, made.share), (EngineKind::Kube, ShareKind::None));
-        assert!(made.name.to_string().starts_with("r.io/womm-image-"));
-        assert!(plan("", None, None).expect_err("no prefix").contains("--prefix"));
-        assert!(plan("--share lazy --prefix a/", None, None).expect_err("later").contains("not built yet"));
-        assert!(plan("--engine docker --share eager", None, None).expect_err("never").contains("no share"));
-        assert!(plan("--engine docker --base A:b", None, None).expect_err("no name").contains("A:b"));
-    }
-
-    #[test]
-    fn a_second_setup_keeps_name_and_engine_but_takes_no_foreign_name() {
-        let image = "r.io/womm-image-abcdefgh:latest".to_owned();
-        let old = Project { image, engine: EngineKind::Docker, ..Default::default() };
-        assert_eq!(plan("", Some(&old), None).expect("valid").name.to_string(), "womm-image-abcdefgh:latest");
-        let made = plan("--prefix x.io/me", Some(&old), None).expect("valid");
-        assert_eq!(made.name.to_string(), "x.io/me/womm-image-abcdefgh:latest");
-        let foreign = Project { image: "ubuntu:22.04".into(), ..old };
-        assert!(plan("", Some(&foreign), None).expect("valid").name.repository.starts_with(IMAGE));
-    }
-
-    #[test]
-    fn variables_need_a_name_and_a_value() {
-        assert_eq!(variable("A_1=b=c\nd"), Ok(("A_1".into(), "b=c\nd".into())));
-        for text in ["", "=x", "1A=x", "A B=x", "NO_SUCH_VARIABLE_HERE"] {
-            assert!(variable(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_older_file_s_settings_stay_unless_said_otherwise() {
-        let old = Project { image: "i".into(), namespace: Some("team".into()), ..Default::default() };
-        let made = plan("--engine docker --context c", Some(&old), None).expect("valid");
-        let project = made.project("/p", Some(old), "amd64");
-        assert_eq!((project.namespace.as_deref(), project.context.as_deref()), (Some("team"), Some("c")));
-        assert_eq!(project.extra[key::IMAGE_ARCH], "amd64");
+/// The shell that the user gets: the image's for them if it is one that can tell what it exports, else bash, else sh.
+async fn setup_shell(docker: &Docker, leftovers: &Leftovers, image: &str, user: &User) -> Result<String, Failure> {
+    let known = ["bash", "sh", "dash", "ash", "ksh", "mksh"];
+    let probe = Probe::open(docker, leftovers, image).await?;
+    let of_user = layer::shell_of(probe.read("/etc/passwd").await?.as_ref(), user.uid);
+    let of_user = of_user.filter(|shell| known.iter().any(|name| shell.rsplit('/').next() == Some(name)));
+    let shell = best_shell(&probe, of_user).await?;
+    let there = probe.at(&shell).await?;
+    probe.close().await?;
+    match there {
+        At::File { executable: true } => Ok(shell),
+        _ => Err(Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
+            .help("choose another base image: jobs run in a shell too")),
     }
 }

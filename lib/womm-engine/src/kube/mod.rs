@@ -21,6 +21,8 @@ mod reasons;
 mod trouble;
 mod watch;
 
+pub use connect::has_context;
+
 use crate::{Error, Extras, Place, Wire};
 use clock::Clock;
 use std::future::Future;
