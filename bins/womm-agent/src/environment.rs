@@ -1,12 +1,12 @@
 //! What a job finds: its environment, its cwd. And what must hold before it may start: GNU parallel's wrapper turns
 //! its own death into exit 0 without SHELL, without TMPDIR, or with a full one (measured), so a job is refused then.
 
+use crate::which::executable;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
-use crate::which::executable;
 use std::path::{Path, PathBuf};
 use womm_wire::frame::Open;
 use womm_wire::names;

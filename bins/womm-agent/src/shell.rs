@@ -9,9 +9,9 @@ use crate::left::{self, Left};
 use crate::offspring::{self, Reaped};
 use crate::pty::{self, Master, Output};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Gid, Uid};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process, kill_process_group};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
-use rustix::process::{Gid, Uid};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -189,4 +189,3 @@ impl Session {
         }
     }
 }
-

@@ -9,14 +9,17 @@ use womm_wire::record::{EngineKind, ShareKind};
 
 const QUIT: &str = "*) never mind, quit\n";
 
+/// What an answer means, or why it means nothing.
+type Read<T> = Box<dyn Fn(&str) -> Result<T, String>>;
+
 /// A question: what is said once, what stands before each answer, and how an answer is read.
-struct Question<'a, T> {
+struct Question<T> {
     words: String,
     prompt: String,
-    read: Box<dyn Fn(&str) -> Result<T, String> + 'a>,
+    read: Read<T>,
 }
 
-impl<T> Question<'_, T> {
+impl<T> Question<T> {
     /// Asks until there is an answer that can be used.
     async fn ask(&self, tty: &Tty) -> Result<T, Failure> {
         tty.write(&self.words).await?;
@@ -48,22 +51,24 @@ pub async fn complete(args: &cli::Setup, facts: &Facts<'_>, tty: &Tty) -> Result
         args.share = Some(share(facts.folder, engine, facts.old.map(|old| old.share_kind)).ask(tty).await?);
     }
     match plan::last(&args, facts) {
-        Some(last) => tty.write(format!("Starting from {last}, as you left it. --fresh starts from a base image.\n")).await?,
+        Some(last) => {
+            tty.write(format!("Starting from {last}, as you left it. --fresh starts from a base image.\n")).await?
+        }
         None if args.base.is_none() => args.base = Some(base(&plan::default_base(facts)).ask(tty).await?),
         None => {}
     }
-    if engine == EngineKind::Kube && args.prefix.is_none() && args.name.is_none() && plan::prefix(&args, facts)?.is_none() {
+    if engine == EngineKind::Kube
+        && args.prefix.is_none()
+        && args.name.is_none()
+        && plan::prefix(&args, facts)?.is_none()
+    {
         args.prefix = Some(prefix().ask(tty).await?);
     }
     Ok(args)
 }
 
 /// Numbered answers, the default in brackets.
-fn choice<'a, T: Copy + 'a>(
-    words: &str,
-    answers: &[(&str, Result<T, String>)],
-    default: usize,
-) -> Question<'a, T> {
+fn choice<T: Copy + 'static>(words: &str, answers: &[(&str, Result<T, String>)], default: usize) -> Question<T> {
     let lines = answers.iter().enumerate().map(|(number, (text, _))| format!("{}) {text}\n", number + 1));
     let values: Vec<_> = answers.iter().map(|(_, value)| value.clone()).collect();
     Question {
@@ -77,7 +82,7 @@ fn choice<'a, T: Copy + 'a>(
     }
 }
 
-fn engine<'a>() -> Question<'a, EngineKind> {
+fn engine() -> Question<EngineKind> {
     let words = "No kubeconfig here selects a cluster. Where do you want to run jobs?";
     let answers = [
         ("docker: in containers of this machine", Ok(EngineKind::Docker)),
@@ -86,7 +91,7 @@ fn engine<'a>() -> Question<'a, EngineKind> {
     choice(words, &answers, 1)
 }
 
-fn share<'a>(folder: &str, engine: EngineKind, before: Option<ShareKind>) -> Question<'a, ShareKind> {
+fn share(folder: &str, engine: EngineKind, before: Option<ShareKind>) -> Question<ShareKind> {
     let later = |what: &str| Err(format!("not yet: \"{what}\" is not built in this version"));
     let (words, answers, default) = match engine {
         EngineKind::Kube => (
@@ -101,7 +106,10 @@ fn share<'a>(folder: &str, engine: EngineKind, before: Option<ShareKind>) -> Que
         ),
         EngineKind::Docker => (
             format!("How do you want to share {folder} to your containers?"),
-            vec![("it is the same folder there (bind mount)", Ok(ShareKind::Bind)), ("not at all", Ok(ShareKind::None))],
+            vec![
+                ("it is the same folder there (bind mount)", Ok(ShareKind::Bind)),
+                ("not at all", Ok(ShareKind::None)),
+            ],
             1,
         ),
     };
@@ -109,7 +117,7 @@ fn share<'a>(folder: &str, engine: EngineKind, before: Option<ShareKind>) -> Que
     choice(&words, &answers, before.map_or(default, |before| before + 1))
 }
 
-fn base<'a>(default: &str) -> Question<'a, String> {
+fn base(default: &str) -> Question<String> {
     let default = default.to_owned();
     Question {
         words: "What is the docker hub name for the base image for your operating system?\n".into(),
@@ -121,7 +129,7 @@ fn base<'a>(default: &str) -> Question<'a, String> {
     }
 }
 
-fn prefix<'a>() -> Question<'a, String> {
+fn prefix() -> Question<String> {
     Question {
         words: "What is a prefix of a docker image name that you are authorized to push to a secure location?\n\
                 e.g. 'us-west4-docker.pkg.dev/angr-ci/defcon/'\n"

@@ -72,7 +72,7 @@ pub struct Show {
 }
 
 /// `setup`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Setup {
     /// Ask nothing and open no shell; what no option says has its default
     #[arg(long)]

@@ -86,7 +86,10 @@ pub fn group(old: Option<&Content>, user: &User, groups: &[Group]) -> Option<Ent
 fn with_member(file: &[u8], gid: &str, member: &str) -> Vec<u8> {
     let line = |line: &[u8]| {
         let fields: Vec<_> = line.split(|b| *b == b':').collect();
-        if fields.len() != 4 || fields[2] != gid.as_bytes() || fields[3].split(|b| *b == b',').any(|m| m == member.as_bytes()) {
+        if fields.len() != 4
+            || fields[2] != gid.as_bytes()
+            || fields[3].split(|b| *b == b',').any(|m| m == member.as_bytes())
+        {
             return line.to_vec();
         }
         let comma = if fields[3].is_empty() { "" } else { "," };
@@ -229,7 +232,10 @@ mod tests {
             group(Some(&old), &user(1000, "audrey"), &groups)
         };
         assert_eq!(group(&[(100, "whatever")]), None);
-        assert_eq!(text(group(&[(100, "users"), (7, "seven")])), "seven:x:7:audrey\nroot:x:0:\nusers:x:100:\nstaff:x:50:a\n");
+        assert_eq!(
+            text(group(&[(100, "users"), (7, "seven")])),
+            "seven:x:7:audrey\nroot:x:0:\nusers:x:100:\nstaff:x:50:a\n"
+        );
         assert!(text(group(&[(7, "staff")])).starts_with("g7:x:7:audrey\nroot:x:0:\n"));
         assert!(text(group(&[(50, "x"), (0, "y")])).contains("root:x:0:audrey\nusers:x:100:\nstaff:x:50:a,audrey\n"));
         let again = file("staff:x:50:audrey");

@@ -56,7 +56,9 @@ pub fn prefix(args: &cli::Setup, facts: &Facts) -> Result<Option<String>, Failur
     let found = match (&args.prefix, engine(args, facts)) {
         (Some(prefix), _) => Some(reference::prefix(prefix)?),
         (None, EngineKind::Docker) => None,
-        (None, EngineKind::Kube) => of_old.map_or_else(|| facts.kept_prefix.clone(), |prefix| Ok(Some(prefix.into())))?,
+        (None, EngineKind::Kube) => {
+            of_old.map_or_else(|| facts.kept_prefix.clone(), |prefix| Ok(Some(prefix.into())))?
+        }
     };
     Ok(found.filter(|prefix| !prefix.is_empty()))
 }

@@ -10,7 +10,7 @@ use crate::cli;
 use crate::docker;
 use crate::layer::{self, Entry, Recipe};
 use crate::leftovers::{Leftovers, Thing};
-use crate::plan::{self, Facts, Plan};
+use crate::plan::{Facts, Plan};
 use crate::probe::{At, Content, Probe};
 use crate::project::{self, Draft};
 use crate::reference::Reference;
@@ -18,7 +18,7 @@ use crate::shell::{self, Container, Earlier, Person, kept_cwd};
 use crate::show::name_of;
 use crate::tty::Tty;
 use crate::user::{self, Group};
-use crate::variables::Left;
+use crate::variables::{LANG, Left};
 use bollard::Docker;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -103,8 +103,10 @@ async fn interactive(
     let name = shell::name_of(facts.folder);
     let goes_on = match shell::earlier(docker, &name).await? {
         Earlier::Running => {
-            return Err(Failure::outside(format!("setup has a shell for this folder already, in the container \"{name}\""))
-                .help("leave that one first"));
+            return Err(Failure::outside(format!(
+                "setup has a shell for this folder already, in the container \"{name}\""
+            ))
+            .help("leave that one first"));
         }
         Earlier::Nothing if args.resume => {
             return Err(Failure::usage("no shell of this folder was kept").help("run `womm setup`"));
@@ -142,7 +144,7 @@ async fn interactive(
     let left = work(docker, leftovers, &mut container, &plan, &person, tty).await?;
     let before = container.variables();
     let env = left.as_ref().map_or_else(|| before.to_vec(), |left| left.for_image(before));
-    let id = container.commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(kept_cwd)).await?;
+    let id = container.commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(|left| kept_cwd(left, facts.folder))).await?;
     publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
     leftovers.keep(&Thing::Shell(container.name().to_owned()));
     let container = container.name().to_owned();
@@ -211,7 +213,11 @@ async fn dependencies(
     tty.write(format!("The image lacks {lacks}.\n")).await?;
     let Some(manager) = check::manager(&found) else {
         let known = check::MANAGERS.iter().map(|manager| manager.program).collect::<Vec<_>>().join(", ");
-        return tty.write(format!("It has no package manager that is known here ({known}): answer n to go back and install it.\n")).await;
+        return tty
+            .write(format!(
+                "It has no package manager that is known here ({known}): answer n to go back and install it.\n"
+            ))
+            .await;
     };
     if ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
         return Ok(());
@@ -238,7 +244,7 @@ fn environment(user: &User, shell: &str, plan: &Plan, image: &[String]) -> Vec<S
         format!("HISTFILE={}", names::SETUP_HISTORY),
     ];
     if !image.iter().any(|line| line.starts_with("LANG=")) {
-        env.push("LANG=C.UTF-8".to_owned()); // as jobs have it
+        env.push(format!("LANG={LANG}"));
     }
     if !shell.ends_with("/bash") {
         env.push(format!("ENV={}", names::SETUP_SHRC));
@@ -348,8 +354,10 @@ async fn start_image(docker: &Docker, name: &Reference) -> Result<(), Failure> {
     }
     let layers = found.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len());
     if layers + 2 > MOST_LAYERS {
-        return Err(Failure::outside(format!("image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"))
-            .help("begin anew with `womm setup --fresh`"));
+        return Err(Failure::outside(format!(
+            "image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"
+        ))
+        .help("begin anew with `womm setup --fresh`"));
     }
     Ok(())
 }
@@ -422,7 +430,8 @@ async fn recipe(
 
 /// Whether a file of the image is what would be put there.
 fn is(entry: &Entry, there: &Content) -> bool {
-    entry.content.as_ref() == Some(&there.bytes) && (entry.mode, entry.uid, entry.gid) == (there.mode, there.uid, there.gid)
+    entry.content.as_ref() == Some(&there.bytes)
+        && (entry.mode, entry.uid, entry.gid) == (there.mode, there.uid, there.gid)
 }
 
 /// The shell for the user's line in passwd: what the image has for that uid, else bash, else sh.

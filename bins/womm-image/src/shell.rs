@@ -65,7 +65,8 @@ pub fn name_of(folder: &str) -> String {
     // FNV-1a (draft-eastlake-fnv, section 2): the same in every version, and no name that a path could not have.
     let owner = rustix::process::getuid().as_raw();
     let bytes = format!("{owner}:{folder}");
-    let hash = bytes.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        bytes.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     format!("womm-setup-{hash:016x}")
 }
 
@@ -211,7 +212,13 @@ impl<'a> Container<'a> {
     ///
     /// # Errors
     /// Outside (3) if it can't be opened, no (1) if the terminal is closed.
-    pub async fn shell(&self, person: &Person<'_>, env: Vec<String>, shell: &str, tty: &Tty) -> Result<Option<Left>, Failure> {
+    pub async fn shell(
+        &self,
+        person: &Person<'_>,
+        env: Vec<String>,
+        shell: &str,
+        tty: &Tty,
+    ) -> Result<Option<Left>, Failure> {
         let gids: Vec<_> = person.groups.iter().map(|group| group.gid.to_string()).collect();
         let mut words = vec![person.user.uid.to_string(), gids.join(","), shell.to_owned()];
         if shell.ends_with("/bash") {
@@ -261,7 +268,7 @@ impl<'a> Container<'a> {
                         _ => {}
                     }
                 }
-                Ok(())
+                Ok::<_, Failure>(())
             };
             tokio::select! {
                 ended = show => ended?,
@@ -297,7 +304,13 @@ impl<'a> Container<'a> {
         Ok(String::from_utf8_lossy(&said).lines().map(str::to_owned).collect())
     }
 
-    async fn exec(&self, cmd: Vec<String>, env: Vec<String>, folder: &str, stdin: bool) -> Result<(String, Output, Input), Failure> {
+    async fn exec(
+        &self,
+        cmd: Vec<String>,
+        env: Vec<String>,
+        folder: &str,
+        stdin: bool,
+    ) -> Result<(String, Output, Input), Failure> {
         let deed = "run something in the container";
         let exec = ExecConfig {
             attach_stdin: Some(stdin),
@@ -355,10 +368,12 @@ impl<'a> Container<'a> {
     ) -> Result<String, Failure> {
         self.tell("hide").await?;
         let image = committed(&self.config, env, labels, cwd);
-        let options = CommitContainerOptionsBuilder::default().container(&self.name).comment("womm setup").pause(true).build();
+        let options =
+            CommitContainerOptionsBuilder::default().container(&self.name).comment("womm setup").pause(true).build();
         let (docker, list) = (self.docker.clone(), leftovers.clone());
         let work = async move {
-            let id = within("make an image of the container", COMMIT, docker.commit_container(options, image)).await?.id;
+            let id =
+                within("make an image of the container", COMMIT, docker.commit_container(options, image)).await?.id;
             list.add(&docker, Thing::Image(id.clone()));
             Ok::<_, Failure>(id)
         };
@@ -446,7 +461,10 @@ fn body(
         attach_stderr: Some(true),
         open_stdin: Some(true),
         stdin_once: Some(true),
-        healthcheck: config.healthcheck.as_ref().map(|_| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        healthcheck: config
+            .healthcheck
+            .as_ref()
+            .map(|_| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
         host_config: Some(HostConfig {
             init: Some(false),
             mounts: Some(mounts),
@@ -483,12 +501,13 @@ fn committed(
     }
 }
 
-/// Where the shell stood, if jobs could stand there: not among the host's files, nor in what each container has of its own.
-pub fn kept_cwd(left: &Left) -> Option<String> {
+/// Where the shell stood, if a container of the image can: in the project's folder, else not among the host's files, nor in
+/// what each container has of its own.
+pub fn kept_cwd(left: &Left, folder: &str) -> Option<String> {
     let cwd = left.cwd.as_deref()?;
+    let below = |folder: &str| std::path::Path::new(cwd).starts_with(folder);
     let not = [HOST, "/dev", "/proc", "/sys", "/run", "/tmp"];
-    let below = |folder: &&str| std::path::Path::new(cwd).starts_with(folder);
-    (!not.iter().any(below)).then(|| cwd.to_owned())
+    (below(folder) || !not.into_iter().any(below)).then(|| cwd.to_owned())
 }
 
 #[cfg(test)]
@@ -506,7 +525,8 @@ mod tests {
     #[test]
     fn nothing_of_the_container_is_in_the_image() {
         let before = ImageConfig { user: Some("www".into()), ..Default::default() };
-        let image = serde_json::to_value(committed(&before, vec!["A=1".into()], HashMap::new(), None)).expect("plain data");
+        let image =
+            serde_json::to_value(committed(&before, vec!["A=1".into()], HashMap::new(), None)).expect("plain data");
         assert_eq!((&image["User"], &image["Env"][0]), (&"www".into(), &"A=1".into()));
         for list in ["Cmd", "Entrypoint"] {
             assert_eq!(image[list], serde_json::json!([]), "{list}: else the container's");
@@ -515,8 +535,9 @@ mod tests {
 
     #[test]
     fn folders_of_the_host_are_no_place_for_jobs() {
-        let kept = |cwd: &str| kept_cwd(&Left { cwd: Some(cwd.into()), ..Left::default() });
+        let kept = |cwd: &str| kept_cwd(&Left { cwd: Some(cwd.into()), ..Left::default() }, "/tmp/p");
         assert_eq!(kept("/home/a/p"), Some("/home/a/p".into()));
         assert_eq!((kept("/mnt/home/a"), kept("/tmp"), kept("/mntx")), (None, None, Some("/mntx".into())));
+        assert_eq!(kept("/tmp/p/sub"), Some("/tmp/p/sub".into()));
     }
 }

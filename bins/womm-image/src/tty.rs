@@ -4,15 +4,17 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::OwnedFd;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use womm_cli::Failure;
 use womm_wire::frame::Size;
 
 /// The terminal.
 pub struct Tty {
-    fd: AsyncFd<OwnedFd>,
+    fd: OwnedFd,
+    input: pipe::Receiver,
+    output: pipe::Sender,
 }
 
 impl Tty {
@@ -31,13 +33,17 @@ impl Tty {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/dev/tty", flags, Mode::empty());
         let fd = fd.map_err(|e| none(&format!("/dev/tty can't be opened: {e}")))?;
-        let fd = AsyncFd::new(fd).map_err(|e| none(&format!("/dev/tty can't be waited for: {e}")))?;
-        Ok(Self { fd })
+        // "unchecked": a terminal is no pipe, but polls, reads and writes like one.
+        let waited = |e: io::Error| none(&format!("/dev/tty can't be waited for: {e}"));
+        let again = || fd.try_clone().map_err(waited);
+        let input = pipe::Receiver::from_owned_fd_unchecked(again()?).map_err(waited)?;
+        let output = pipe::Sender::from_owned_fd_unchecked(again()?).map_err(waited)?;
+        Ok(Self { fd, input, output })
     }
 
     /// Its size, or what terminals had when nobody knows.
     pub fn size(&self) -> Size {
-        match tcgetwinsize(self.fd.get_ref()) {
+        match tcgetwinsize(&self.fd) {
             Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Size { rows: size.ws_row, columns: size.ws_col },
             _ => Size { rows: 24, columns: 80 },
         }
@@ -45,11 +51,11 @@ impl Tty {
 
     /// Passes keys on as they are typed, until the answer is dropped.
     pub fn raw(&self) -> Raw<'_> {
-        let before = tcgetattr(self.fd.get_ref()).ok();
+        let before = tcgetattr(&self.fd).ok();
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
-            let _ = tcsetattr(self.fd.get_ref(), OptionalActions::Drain, &raw);
+            let _ = tcsetattr(&self.fd, OptionalActions::Drain, &raw);
         }
         Raw { tty: self, before }
     }
@@ -61,16 +67,15 @@ impl Tty {
     pub async fn read(&self) -> Result<Option<Vec<u8>>, Failure> {
         let mut buffer = vec![0; 4096];
         loop {
-            let mut ready = self.fd.readable().await.map_err(lost)?;
-            match rustix::io::read(self.fd.get_ref(), &mut buffer) {
+            self.input.readable().await.map_err(lost)?;
+            match self.input.try_read(&mut buffer) {
                 Ok(n) => {
                     buffer.truncate(n);
                     return Ok(Some(buffer).filter(|b| !b.is_empty()));
                 }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(Errno::IO) => return Ok(None),
-                Err(e) => return Err(lost(e.into())),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(None),
+                Err(e) => return Err(lost(e)),
             }
         }
     }
@@ -82,12 +87,11 @@ impl Tty {
     pub async fn write(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         let mut rest = text.as_ref();
         while !rest.is_empty() {
-            let mut ready = self.fd.writable().await.map_err(lost)?;
-            match rustix::io::write(self.fd.get_ref(), rest) {
+            self.output.writable().await.map_err(lost)?;
+            match self.output.try_write(rest) {
                 Ok(n) => rest = &rest[n..],
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(lost(e.into())),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) => return Err(lost(e)),
             }
         }
         Ok(())
@@ -120,7 +124,7 @@ struct Unanswered<'a>(&'a Tty);
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        let _ = rustix::io::write(self.0.fd.get_ref(), b"\n");
+        let _ = rustix::io::write(&self.0.fd, b"\n");
     }
 }
 
@@ -133,7 +137,7 @@ pub struct Raw<'a> {
 impl Drop for Raw<'_> {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            let _ = tcsetattr(self.tty.fd.get_ref(), OptionalActions::Drain, before);
+            let _ = tcsetattr(&self.tty.fd, OptionalActions::Drain, before);
         }
     }
 }

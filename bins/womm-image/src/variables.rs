@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use womm_wire::names;
 
+/// What LANG is where an image says nothing.
+pub const LANG: &str = "C.UTF-8";
 /// Not for the image. What dircolors and lesspipe set for a terminal is in the environment of every Ubuntu's shell.
 const NOT: &[&str] = &[
     "_",
@@ -75,6 +77,8 @@ impl Left {
             let name = line.split('=').next().unwrap_or_default();
             lines.push(mine.remove(name).map_or_else(|| line.clone(), |value| format!("{name}={value}")));
         }
+        // Setup says so where the image says nothing, and so does the agent to jobs.
+        mine.retain(|name, value| name != "LANG" || value != LANG);
         lines.extend(mine.into_iter().map(|(name, value)| format!("{name}={value}")));
         lines
     }
@@ -91,7 +95,7 @@ mod tests {
     #[test]
     fn what_is_exported_reaches_the_image() {
         let text = b"/home/a b\0PATH=/dev/womm/bin:/usr/bin:/opt/x\0FOO=1\n2=3\0TERM=xterm\0WOMM_X=1\0BASH_FUNC_f%%=() { :\n}\0\
-                     EMPTY=\0B\xff=1\0BAD=\xfe\0=odd\0";
+                     EMPTY=\0LANG=C.UTF-8\0B\xff=1\0BAD=\xfe\0=odd\0";
         let left = Left::parse(text).expect("understood");
         assert_eq!(left.cwd.as_deref(), Some("/home/a b"));
         assert_eq!(left.unfit, ["B\u{fffd}", "BAD"]);
