@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Some("left") => run_main("womm-agent", left::main),
         Some("which") => run_main("womm-agent", || which::main(words)),
         Some("root") => root::main(),
+        Some("foreground") => root::foreground(words),
         Some("job") => supervisor::main(),
         Some("terminal") => terminal::main(words),
         Some("--version") => {

@@ -7,19 +7,30 @@ use crate::pty;
 use crate::spec::{self, Answer};
 use crate::sudo::{STOPPED, TERMINAL};
 use crate::supervisor::login_name;
+use crate::which::find;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, waitpid};
 use rustix::termios::{isatty, tcsetpgrp};
-use signal_hook::consts::{SIGCHLD, SIGTTIN, SIGTTOU};
+use signal_hook::consts::SIGCHLD;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use womm_cli::{Failure, report};
 use womm_wire::frame::Open;
+
+/// `womm-agent foreground NAME PROGRAM ARGS…`: waits to be let go on, then becomes PROGRAM, called NAME.
+pub fn foreground(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let (name, program) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let _ = kill_process(getpid(), Signal::STOP);
+    let error = Command::new(&program).arg0(&name).args(words).exec();
+    report("sudo", &Failure::outside(format!("{}: {error}", program.to_string_lossy())));
+    ExitCode::from(1)
+}
 
 pub fn main() -> ExitCode {
     // Nobody is left to tell if this fails.
@@ -84,13 +95,15 @@ impl Account {
 /// A command that runs.
 struct Running {
     pid: Pid,
-    terminal: Option<OwnedFd>,
+    /// Open as long as it runs: who reads our end would else be told of its end in between.
+    _terminal: Option<OwnedFd>,
 }
 
 fn start(socket: &UnixStream, stdio: spec::Stdio, open: &Open) -> Result<Running, String> {
     let account = Account::find(&open.host);
     let account = account.ok_or_else(|| format!("no user \"{}\"", String::from_utf8_lossy(&open.host)))?;
-    let mut command = command(open, &account);
+    let terminal_wanted = open.terminal.is_some();
+    let (program, mut command) = command(open, &account, terminal_wanted)?;
     let failed = |e: io::Error| format!("make a terminal: {e}");
     let mut terminal = None;
     let mut ends: Vec<OwnedFd> = stdio.into();
@@ -106,38 +119,44 @@ fn start(socket: &UnixStream, stdio: spec::Stdio, open: &Open) -> Result<Running
     let mut ends = ends.into_iter().map(Stdio::from);
     let mut next = || ends.next().unwrap_or_else(Stdio::null);
     command.stdin(next()).stdout(next()).stderr(next()).process_group(0);
-    let name = command.get_program().to_string_lossy().into_owned();
-    let child = command.spawn().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => format!("{name}: command not found"),
-        _ => format!("{name}: {e}"),
-    })?;
+    let child = command.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
     let pid = Pid::from_child(&child);
     if let Some(terminal) = &terminal {
-        let _ = tcsetpgrp(terminal, pid); // it may have ended
+        // It stops itself first thing. Whatever fails here it would have failed at, too.
+        let _ = waitpid(Some(pid), WaitOptions::UNTRACED);
+        let _ = tcsetpgrp(terminal, pid);
+        let _ = kill_process(pid, Signal::CONT);
     }
-    Ok(Running { pid, terminal })
+    Ok(Running { pid, _terminal: terminal })
 }
 
-/// What to run, where and with which variables.
-fn command(open: &Open, account: &Account) -> Command {
+/// What to run, where and with which variables; in a terminal by way of [`foreground`].
+fn command(open: &Open, account: &Account, in_terminal: bool) -> Result<(PathBuf, Command), String> {
     let how = open.subsystem.as_deref().unwrap_or_default();
     let [keep_home, login, shell] = [b'E', b'i', b's'].map(|letter| how.contains(&letter));
     let text = open.command.as_deref().unwrap_or_default();
     let words: Vec<&OsStr> = text.split(|b| *b == 0).map(OsStr::from_bytes).filter(|_| !text.is_empty()).collect();
-    let mut command = if login || shell {
-        let mut command = Command::new(&account.shell);
-        if login {
-            command.arg0(login_name(account.shell.as_bytes()));
-        }
-        if !words.is_empty() {
-            command.arg("-c").arg(quoted(&words));
-        }
-        command
+    let (name, program, args) = if login || shell {
+        let name = if login { login_name(account.shell.as_bytes()) } else { OsString::from(&account.shell) };
+        let args = if words.is_empty() { Vec::new() } else { vec![OsString::from("-c"), quoted(&words)] };
+        (name, PathBuf::from(&account.shell), args)
     } else {
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]);
-        command
+        let name = words[0].to_owned();
+        let value = |(k, v): &(Vec<u8>, Vec<u8>)| (k == b"PATH").then(|| OsStr::from_bytes(v).to_owned());
+        let path = open.env.iter().find_map(value).unwrap_or_default();
+        let program = if name.as_bytes().contains(&b'/') { Some(PathBuf::from(&name)) } else { find(&path, &name) };
+        let program = program.ok_or_else(|| format!("{}: command not found", name.to_string_lossy()))?;
+        (name, program, words[1..].iter().map(|word| (*word).to_owned()).collect())
     };
+    let mut command;
+    if in_terminal {
+        command = Command::new("/proc/self/exe");
+        command.arg("foreground").arg(name).arg(&program);
+    } else {
+        command = Command::new(&program);
+        command.arg0(name);
+    }
+    command.args(args);
     command.env_clear().envs(open.env.iter().map(|(k, v)| (OsStr::from_bytes(k), OsStr::from_bytes(v))));
     let value = |name: &[u8]| open.env.iter().find(|(k, _)| k == name).map(|(_, v)| OsStr::from_bytes(v));
     for (name, value) in [("SUDO_USER", value(b"USER")), ("SUDO_COMMAND", words.first().copied())] {
@@ -155,7 +174,7 @@ fn command(open: &Open, account: &Account) -> Command {
     if account.uid != 0 {
         command.uid(account.uid).gid(account.gid);
     }
-    command
+    Ok((program, command))
 }
 
 /// Words as a shell reads them again.
@@ -179,7 +198,9 @@ impl Running {
                         answer.send(socket);
                         return;
                     }
-                    None => self.stopped(status, socket),
+                    None => socket
+                        .write_all(&[STOPPED, status.stopping_signal().unwrap_or_default() as u8])
+                        .unwrap_or_default(),
                 }
                 continue;
             }
@@ -204,15 +225,6 @@ impl Running {
     fn signal(&self, number: u8) {
         if let Some(signal) = Signal::from_named_raw(number.into()) {
             let _ = kill_process_group(self.pid, signal); // it may have ended
-        }
-    }
-
-    fn stopped(&self, status: WaitStatus, mut socket: &UnixStream) {
-        let signal = status.stopping_signal().unwrap_or_default();
-        match &self.terminal {
-            // It was quicker than the terminal became its own.
-            Some(_) if [SIGTTIN, SIGTTOU].contains(&signal) => self.signal(Signal::CONT.as_raw() as u8),
-            _ => _ = socket.write_all(&[STOPPED, signal as u8]),
         }
     }
 }

@@ -29,9 +29,10 @@ const MOST_LINE: usize = 1 << 20;
 
 /// A child of the shell sees all that is exported; there is no other way to learn it. What the user's own files say
 /// comes first, as without us.
-const BASHRC: &str = "[ ! -r ~/.bashrc ] || . ~/.bashrc\ntrap 'AGENT left' EXIT\n";
+/// When the terminal is closed, that child is in the group that is hung up, so it must not hear of it.
+const BASHRC: &str = "[ ! -r ~/.bashrc ] || . ~/.bashrc\ntrap 'trap \"\" HUP TERM; AGENT left' EXIT\n";
 /// dash ends by SIGHUP without its EXIT trap, unless it has one for HUP too.
-const SHRC: &str = "unset ENV\ntrap 'AGENT left' EXIT\ntrap 'exit 129' HUP\n";
+const SHRC: &str = "unset ENV\ntrap 'trap \"\" HUP TERM; AGENT left' EXIT\ntrap 'exit 129' HUP\n";
 
 pub fn main(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     let mut number = || words.next()?.to_str()?.parse::<u32>().ok();
@@ -192,7 +193,8 @@ impl Kept {
 fn end_all(children: &UnixStream) {
     let begun = Instant::now();
     for (signal, patience) in [(Signal::HUP, HANG_UP), (Signal::TERM, HANG_UP + GRACE)] {
-        for pid in others() {
+        // What passes the shell's last words on ends with the shell.
+        for pid in others().into_iter().filter(|pid| signal != Signal::HUP || !is_terminal(*pid)) {
             let _ = kill_process(pid, signal);
             let _ = kill_process(pid, Signal::CONT);
         }
@@ -205,6 +207,12 @@ fn end_all(children: &UnixStream) {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether it is `womm-agent shell`.
+fn is_terminal(pid: Pid) -> bool {
+    let words = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    words.starts_with(format!("{}\0shell\0", names::AGENT_BAKED).as_bytes())
 }
 
 fn others() -> Vec<Pid> {

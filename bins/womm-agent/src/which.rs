@@ -1,6 +1,6 @@
 //! `womm-agent which PATH NAME…`: where the container has programs, a line NAME TAB FILE for each that it has.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use womm_cli::Failure;
@@ -18,7 +18,8 @@ pub fn main(mut words: impl Iterator<Item = OsString>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn find(path: &OsString, name: &OsString) -> Option<PathBuf> {
+/// The first file of that name on a PATH that we may run.
+pub fn find(path: &OsStr, name: &OsStr) -> Option<PathBuf> {
     let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
     folders.map(|folder| folder.join(name)).find(|file| executable(file))
 }
@@ -34,8 +35,8 @@ mod tests {
 
     #[test]
     fn the_first_that_can_be_run_counts() {
-        let found = find(&"relative:/nowhere:/bin:/usr/bin".into(), &"sh".into());
+        let found = find(OsStr::new("relative:/nowhere:/bin:/usr/bin"), OsStr::new("sh"));
         assert_eq!(found, Some("/bin/sh".into()));
-        assert_eq!(find(&"/etc".into(), &"passwd".into()), None);
+        assert_eq!(find(OsStr::new("/etc"), OsStr::new("passwd")), None);
     }
 }

@@ -118,7 +118,9 @@ async fn interactive(
             match ask::yes_no(tty, &words).await? {
                 YesNo::Yes => true,
                 YesNo::No => {
+                    let start = shell::image_of(docker, &name).await?;
                     leftovers.remove_one(docker, &Thing::Container(name)).await?;
+                    leftovers.remove_one(docker, &Thing::Image(start)).await?;
                     false
                 }
                 YesNo::Quit | YesNo::End => return Err(Failure::no("you quit: nothing was changed")),
@@ -144,7 +146,9 @@ async fn interactive(
     let left = work(docker, leftovers, &mut container, &plan, &person, tty).await?;
     let before = container.variables();
     let env = left.as_ref().map_or_else(|| before.to_vec(), |left| left.for_image(before));
-    let id = container.commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(|left| kept_cwd(left, facts.folder))).await?;
+    let id = container
+        .commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(|left| kept_cwd(left, facts.folder)))
+        .await?;
     publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
     leftovers.keep(&Thing::Shell(container.name().to_owned()));
     let container = container.name().to_owned();
@@ -200,15 +204,14 @@ async fn work(
 
 /// Names what the image lacks, and offers to install it.
 async fn dependencies(
-    container: &Container<'_>,
+    container: &mut Container<'_>,
     left: Option<&Left>,
     env: Vec<String>,
     tty: &Tty,
 ) -> Result<(), Failure> {
     let of_shell = left.map(|left| left.for_image(container.variables()));
     let path = check::path_in(of_shell.as_deref().unwrap_or(container.variables()));
-    let look = || async { container.which(&check::programs(), &path).await.map(|lines| check::found_in(&lines)) };
-    let found = look().await?;
+    let found = check::found_in(&container.which(&check::programs(), &path).await?);
     let Some(lacks) = check::lacks(&found) else { return Ok(()) };
     tty.write(format!("The image lacks {lacks}.\n")).await?;
     let Some(manager) = check::manager(&found) else {
@@ -225,7 +228,10 @@ async fn dependencies(
     let status = container.as_root(manager.install, env, tty).await?;
     if status != 0 {
         tty.write(format!("{} failed, with status {status}.\n", manager.program)).await?;
-    } else if let Some(lacks) = check::lacks(&look().await?) {
+        return Ok(());
+    }
+    let found = check::found_in(&container.which(&check::programs(), &path).await?);
+    if let Some(lacks) = check::lacks(&found) {
         tty.write(format!("The image still lacks {lacks}.\n")).await?;
     }
     Ok(())

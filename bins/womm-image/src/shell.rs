@@ -96,6 +96,16 @@ pub async fn earlier(docker: &Docker, container: &str) -> Result<Earlier, Failur
     }
 }
 
+/// The image that a container was made of.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn image_of(docker: &Docker, container: &str) -> Result<String, Failure> {
+    let found = docker.inspect_container(container, None).await;
+    let found = found.map_err(|e| failed(format!("look at the container \"{container}\""), &e))?;
+    Ok(found.image.unwrap_or_default())
+}
+
 /// The container, while it runs.
 pub struct Container<'a> {
     docker: &'a Docker,
@@ -152,9 +162,7 @@ impl<'a> Container<'a> {
     /// Outside (3) if Docker refuses.
     pub async fn resume(docker: &'a Docker, folder: &str) -> Result<Self, Failure> {
         let name = name_of(folder);
-        let found = docker.inspect_container(&name, None).await;
-        let found = found.map_err(|e| failed(format!("look at the container \"{name}\""), &e))?;
-        let start = found.image.unwrap_or_default();
+        let start = image_of(docker, &name).await?;
         let config = config_of(docker, &start).await?;
         Self::start(docker, name, start, config).await
     }
@@ -213,7 +221,7 @@ impl<'a> Container<'a> {
     /// # Errors
     /// Outside (3) if it can't be opened, no (1) if the terminal is closed.
     pub async fn shell(
-        &self,
+        &mut self,
         person: &Person<'_>,
         env: Vec<String>,
         shell: &str,
@@ -239,14 +247,14 @@ impl<'a> Container<'a> {
     ///
     /// # Errors
     /// As [`Container::shell`].
-    pub async fn as_root(&self, line: &str, env: Vec<String>, tty: &Tty) -> Result<i64, Failure> {
+    pub async fn as_root(&mut self, line: &str, env: Vec<String>, tty: &Tty) -> Result<i64, Failure> {
         let words = ["0", "0", "/bin/sh", "-c", line].map(str::to_owned).to_vec();
         let (code, _) = self.in_terminal(words, env, "/", tty).await?;
         Ok(code.unwrap_or(NOT_STARTED))
     }
 
     async fn in_terminal(
-        &self,
+        &mut self,
         words: Vec<String>,
         env: Vec<String>,
         folder: &str,
@@ -335,8 +343,8 @@ impl<'a> Container<'a> {
     ///
     /// # Errors
     /// Outside (3) if the whole container has ended.
-    async fn status(&self, exec: &str) -> Result<Option<i64>, Failure> {
-        if earlier(self.docker, &self.name).await? != Earlier::Running {
+    async fn status(&mut self, exec: &str) -> Result<Option<i64>, Failure> {
+        if self.tell("tell").await.is_err() {
             return Err(Failure::outside(format!("the container \"{}\" was stopped under the shell", self.name)));
         }
         for _ in 0..100 {
