@@ -57,3 +57,16 @@ fn it_starts_from_where_it_was_unless_it_is_to_begin_anew() {
     world.job("echo -$THIRD-").succeeds().writes("--\n");
     world.only_the_image_was_made();
 }
+
+#[test]
+fn an_image_that_is_gone_is_made_again() {
+    let world = World::new();
+    world.setup(&format!("--yes --engine docker --base {}", world.base())).run().succeeds();
+    let name = world.image();
+    tool("docker", ["image", "rm", &name]);
+    world.setup("--refresh").run().refuses(3, &[&name, "is gone"]);
+    let run = world.setup("--yes").run();
+    run.succeeds().holds("it is said", run.stderr.contains("is gone: starting from a base image"));
+    assert_eq!(world.image(), name);
+    world.only_the_image_was_made();
+}

@@ -6,7 +6,7 @@ use harness::tool;
 
 #[test]
 fn one_that_has_nothing_but_busybox() {
-    let world = World::busybox().as_audrey();
+    let world = World::busybox().for_audrey();
     let mut terminal = world.shell("");
     let said =
         run(&mut terminal, "id -u; cd /tmp; export FOUND=it; echo x | sudo tee /bin/made >/dev/null; sudo id -u");
@@ -47,7 +47,7 @@ fn one_with_a_user_a_volume_and_more() {
 
 #[test]
 fn one_that_lacks_perl_which_is_installed_with_apt_get() {
-    let world = World::on("RUN rm /usr/bin/perl").as_audrey();
+    let world = World::on("RUN rm /usr/bin/perl").for_audrey();
     let mut terminal = world.shell("");
     run(&mut terminal, "sudo apt-get update -qq");
     let said = run(&mut terminal, "sudo apt-get install -qq --yes hello; echo status $?");
@@ -63,4 +63,13 @@ fn one_that_lacks_perl_which_is_installed_with_apt_get() {
         .job("hello; perl -e 'print \"perl\\n\"'; ls /var/lib/apt/lists | wc -l")
         .succeeds()
         .writes("Hello, world!\nperl\n0\n");
+}
+
+#[test]
+fn one_without_a_shell_is_refused() {
+    let world = World::on("RUN rm -f /bin/bash /bin/dash /bin/sh");
+    let words = format!("--engine docker --share bind --base {}", world.base());
+    let (code, seen) = world.terminal(&words).finish();
+    assert!(code == 3 && seen.contains("the image has no shell"), "{seen}");
+    world.nothing_was_made();
 }

@@ -109,3 +109,23 @@ fn a_container_that_is_stopped_under_the_shell_is_kept() {
     throw_away(terminal);
     world.nothing_was_made();
 }
+
+#[test]
+fn a_push_that_fails_loses_nothing() {
+    let world = World::new();
+    let words = format!("--engine kube --share none --prefix localhost:1/nobody/ --base {}", world.base());
+    let mut terminal = world.terminal(&words);
+    prompt(&mut terminal);
+    run(&mut terminal, "echo done >/opt/file; export KEPT=1");
+    terminal.keys("exit\n");
+    answer(&mut terminal, "Does it work? y/n", "y\n");
+    let (code, seen) = terminal.finish();
+    assert!([3, 4].contains(&code), "{seen}");
+    assert!(seen.contains("localhost:1/nobody/womm-image-") && seen.contains("womm setup --continue"), "{seen}");
+    kept(&world);
+    let mut terminal = world.terminal("--continue");
+    prompt(&mut terminal);
+    assert_eq!(run(&mut terminal, "cat /opt/file; echo $KEPT"), "done\r\n1\r\n");
+    throw_away(terminal);
+    world.nothing_was_made();
+}

@@ -21,7 +21,7 @@ fn typed(terminal: &mut Terminal, prompt: &str, line: &str) {
 fn its_first_steps_lead_to_the_first_result() {
     let world = World::new();
     let folder = world.project.home().join("supercool");
-    let world = world.within(&folder).as_audrey();
+    let world = world.within(&folder).for_audrey();
     // No dircolors: a plain terminal, in which readline tells nothing about pasting either.
     let cmd = world.cmd("bash").words("--norc --noprofile -i").env("PS1", "$ ");
     let mut terminal = Terminal::start(cmd, 50, 200);

@@ -73,7 +73,7 @@ fn the_user_is_who_they_are_here() {
     let folder = world.project.at("my project");
     let home = world.project.root().join("a home");
     fs::create_dir(&home).unwrap();
-    let world = world.within(&folder).as_audrey();
+    let world = world.within(&folder).for_audrey();
     let (uid, gid) =
         if getuid().is_root() { (4242, 4343) } else { (getuid().as_raw(), rustix::process::getgid().as_raw()) };
     std::os::unix::fs::chown(&home, Some(uid), Some(gid)).unwrap();

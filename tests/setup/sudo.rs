@@ -4,7 +4,7 @@ use crate::world::{World, run, throw_away};
 
 #[test]
 fn commands_run_as_root_and_end_as_they_do() {
-    let world = World::new().as_audrey();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("");
     let said = run(
         &mut terminal,
@@ -45,7 +45,7 @@ fn commands_run_as_root_and_end_as_they_do() {
 
 #[test]
 fn its_terminal_is_the_users() {
-    let world = World::new().as_audrey();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("");
     let said = run(&mut terminal, "sudo sh -c 'tty; stty size; : </dev/tty && echo mine'");
     assert_eq!(said, "/dev/pts/1\r\n33 101\r\nmine\r\n");
@@ -79,7 +79,12 @@ fn its_terminal_is_the_users() {
     terminal.until("begin");
     terminal.keys("\x1a");
     terminal.until("Stopped");
-    terminal.keys("kill -KILL %1; wait; exit 5\n");
+    terminal.until("root> ");
+    terminal.keys("fg\n");
+    terminal.until("exec sleep");
+    terminal.keys("\x03");
+    terminal.until("root> ");
+    terminal.keys("exit 5\n");
     terminal.until("prompt> ");
     assert_eq!(run(&mut terminal, "echo $?"), "5\r\n");
     // Without a terminal on both sides, signals are passed on.

@@ -79,7 +79,7 @@ impl World {
     }
 
     /// As a plain user, who is in a group more; where the tests are run by one, as that one.
-    pub fn as_audrey(mut self) -> Self {
+    pub fn for_audrey(mut self) -> Self {
         if !rustix::process::getuid().is_root() {
             return self;
         }

@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub kept_prefix: Result<Option<String>, Failure>,
     /// Whether a kubeconfig selects a cluster.
     pub has_context: bool,
+    /// Whether the image of the last setup is nowhere to be had.
+    pub last_is_gone: bool,
 }
 
 /// Where pods will run.
@@ -36,7 +38,7 @@ pub fn engine(args: &cli::Setup, facts: &Facts) -> EngineKind {
 
 /// The image of the last setup, if this one goes on from there.
 pub fn last(args: &cli::Setup, facts: &Facts) -> Option<String> {
-    let last = facts.old.filter(|_| args.base.is_none() && !args.fresh)?;
+    let last = facts.old.filter(|_| args.base.is_none() && !args.fresh && !facts.last_is_gone)?;
     // What setup did not make has no agent, and is somebody else's.
     last.extra.contains_key(key::IMAGE_AGENT).then(|| last.image.clone())
 }
@@ -236,7 +238,13 @@ mod tests {
         let cli::Verb::Setup(args) = cli::Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb else {
             unreachable!("the verb is setup")
         };
-        let facts = Facts { folder: "/p", old, kept_prefix: Ok(kept.map(str::to_owned)), has_context: true };
+        let facts = Facts {
+            folder: "/p",
+            old,
+            kept_prefix: Ok(kept.map(str::to_owned)),
+            has_context: true,
+            last_is_gone: false,
+        };
         Plan::new(&args, &facts).map_err(|e| e.to_string())
     }
 

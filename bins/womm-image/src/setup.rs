@@ -10,7 +10,7 @@ use crate::cli;
 use crate::docker;
 use crate::layer::{self, Entry, Recipe};
 use crate::leftovers::{Leftovers, Thing};
-use crate::plan::{Facts, Plan};
+use crate::plan::{self, Facts, Plan};
 use crate::probe::{At, Content, Probe};
 use crate::project::{self, Draft};
 use crate::reference::Reference;
@@ -44,21 +44,43 @@ pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure
     let tty = if args.yes || args.refresh { None } else { Some(Tty::open()?) };
     let folder = project::here()?;
     let old = project::existing(Path::new(&folder))?;
-    let facts = Facts {
+    let mut facts = Facts {
         folder: &folder,
         old: old.as_ref(),
         kept_prefix: project::kept_prefix(),
         has_context: womm_engine::kube::has_context(),
+        last_is_gone: false,
     };
     // That the folder can be written to is known before anything is asked.
     drop(Draft::new(Path::new(&folder))?);
     let Some(tty) = tty else {
-        let plan = Plan::new(args, &facts)?;
+        let mut plan = Plan::new(args, &facts)?;
         let docker = docker::connect().await?;
+        if is_gone(&docker, args, &facts).await? {
+            facts.last_is_gone = true;
+            plan = Plan::new(args, &facts)?;
+        }
         return unattended(&docker, leftovers, &plan, &folder, old.clone()).await;
     };
     let docker = docker::connect().await?;
+    facts.last_is_gone = !args.resume && is_gone(&docker, args, &facts).await?;
     interactive(args, &facts, &docker, leftovers, &tty).await
+}
+
+/// Whether the image of the last setup can't be had: neither from here nor, if it was pushed, from where it was pushed to.
+async fn is_gone(docker: &Docker, args: &cli::Setup, facts: &Facts<'_>) -> Result<bool, Failure> {
+    let Some((last, old)) = plan::last(args, facts).zip(facts.old) else { return Ok(false) };
+    if docker::inspect(docker, &last).await?.is_some() {
+        return Ok(false);
+    }
+    if old.engine == EngineKind::Kube && docker::pull(docker, &Reference::parse(&last)?).await.is_ok() {
+        return Ok(false);
+    }
+    if args.refresh {
+        return Err(Failure::outside(format!("image \"{last}\" of the last setup is gone")).help("run `womm setup`"));
+    }
+    say(&format!("image {last} of the last setup is gone: starting from a base image"));
+    Ok(true)
 }
 
 /// What the image is made for.

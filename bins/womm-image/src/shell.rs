@@ -86,14 +86,18 @@ pub enum Earlier {
 /// # Errors
 /// Outside (3) if Docker can't say.
 pub async fn earlier(docker: &Docker, container: &str) -> Result<Earlier, Failure> {
-    match docker.inspect_container(container, None).await {
-        Ok(found) => Ok(match found.state.and_then(|state| state.running) {
-            Some(true) => Earlier::Running,
-            _ => Earlier::Kept,
-        }),
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(Earlier::Nothing),
-        Err(e) => Err(failed(format!("look for the container \"{container}\""), &e)),
+    // One that was killed is about to stop.
+    for _ in 0..20 {
+        match docker.inspect_container(container, None).await {
+            Ok(found) if found.state.as_ref().and_then(|state| state.running) != Some(true) => {
+                return Ok(Earlier::Kept);
+            }
+            Ok(_) => sleep(Duration::from_millis(200)).await,
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(Earlier::Nothing),
+            Err(e) => return Err(failed(format!("look for the container \"{container}\""), &e)),
+        }
     }
+    Ok(Earlier::Running)
 }
 
 /// The image that a container was made of.
