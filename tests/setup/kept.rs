@@ -19,7 +19,10 @@ fn kept(world: &World) -> String {
 fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
     let world = World::new();
     let mut terminal = world.shell("--env GIVEN=1");
-    run(&mut terminal, "export KEPT='two  words'; mkdir -p made-sub; cd made-sub; echo done >/opt/file");
+    run(
+        &mut terminal,
+        "export KEPT='two  words'; mkdir -p made-sub; cd made-sub; echo done | sudo tee /opt/file >/dev/null",
+    );
     terminal.keys("sleep 1000 & sudo sleep 1000\n");
     terminal.until("sudo sleep");
     terminal.close();
@@ -43,7 +46,7 @@ fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
 fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     let world = World::new();
     let mut terminal = world.shell("");
-    run(&mut terminal, "echo done >/opt/file");
+    run(&mut terminal, "echo done | sudo tee /opt/file >/dev/null");
     kill_process(terminal.pid(), Signal::KILL).unwrap();
     drop(terminal);
     kept(&world);
@@ -97,7 +100,7 @@ fn signals_and_ctrl_c_at_the_last_question_keep_it_too() {
 fn a_container_that_is_stopped_under_the_shell_is_kept() {
     let world = World::new();
     let mut terminal = world.shell("");
-    run(&mut terminal, "echo done >/opt/file; export KEPT=1");
+    run(&mut terminal, "echo done | sudo tee /opt/file >/dev/null; export KEPT=1");
     harness::tool("docker", ["stop", &world.containers()[0]]);
     terminal.until("was stopped under the shell");
     let (code, seen) = terminal.finish();
@@ -116,7 +119,7 @@ fn a_push_that_fails_loses_nothing() {
     let words = format!("--engine kube --share none --prefix localhost:1/nobody/ --base {}", world.base());
     let mut terminal = world.terminal(&words);
     prompt(&mut terminal);
-    run(&mut terminal, "echo done >/opt/file; export KEPT=1");
+    run(&mut terminal, "echo done | sudo tee /opt/file >/dev/null; export KEPT=1");
     terminal.keys("exit\n");
     answer(&mut terminal, "Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();

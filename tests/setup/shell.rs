@@ -109,7 +109,7 @@ fn the_user_is_who_they_are_here() {
 
 #[test]
 fn what_works_is_what_jobs_find() {
-    let world = World::new();
+    let world = World::new().for_audrey();
     let setuid = |image: &str| {
         let find = "find / -xdev -perm /6000 -type f | sort";
         tool("docker", ["run", "--rm", "--entrypoint", "/bin/sh", image, "-c", find])
@@ -117,10 +117,11 @@ fn what_works_is_what_jobs_find() {
     let mut terminal = world.shell("--env GIVEN=here");
     run(
         &mut terminal,
-        "echo 'echo tool' >/usr/local/bin/tool; chmod 755 /usr/local/bin/tool; mkdir made-sub; cd made-sub",
+        "echo 'echo tool' | sudo tee /usr/local/bin/tool >/dev/null; sudo chmod 755 /usr/local/bin/tool; : typed-secret",
     );
     run(&mut terminal, "export EXPORTED='two  words, a \"quote\"'$'\\n''and $HOME'; NOT=exported");
     run(&mut terminal, "greet() { echo hello \"$1\"; }; export -f greet; export PATH=$PATH:/opt/bin");
+    run(&mut terminal, "mkdir made-sub; cd made-sub; history -w");
     terminal.keys("exit\n");
     // Back in it, all is as it was.
     answer(&mut terminal, "Does it work? y/n", "what\n");
@@ -149,6 +150,9 @@ fn what_works_is_what_jobs_find() {
         tool("docker", ["run", "--rm", "--entrypoint", "/bin/sh", &image, "-c", "ls -d /.womm* /dev/womm; ls -A /mnt"]);
     assert_eq!(left, "", "nothing of the shell is in the image");
     assert_eq!(setuid(&image), setuid(world.base()), "no program more has powers of its own");
+    let search = "grep -rls typed-secret / --exclude-dir proc --exclude-dir sys";
+    let found = tool("docker", ["run", "--rm", "--entrypoint", "/bin/sh", &image, "-c", &format!("{search} || true")]);
+    assert_eq!(found, "", "what was typed is in the image");
     let told = tool("docker", ["history", "--no-trunc", &image]) + &tool("docker", ["image", "inspect", &image]);
     for word in ["/mnt", "/dev/womm", "womm-setup-", world.project.home().to_str().unwrap(), "HISTFILE"] {
         assert!(!told.contains(word), "{word} in\n{told}");
