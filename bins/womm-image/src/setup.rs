@@ -28,6 +28,10 @@ use womm_wire::record::{EngineKind, Project, ShareKind, User};
 
 /// Layers that Docker takes on top of each other. Source: moby, `layer/layer_store.go`, `maxLayerDepth`.
 const MOST_LAYERS: usize = 125;
+/// Shells that can be told to tell what they export.
+const SHELLS: &[&str] = &["bash", "sh", "dash", "ash", "ksh", "mksh"];
+/// See [`Inside::caches`].
+const CACHES: &[&str] = &["/var/cache/apt", "/var/lib/apt/lists", "/var/cache/apk", "/var/cache/dnf"];
 /// What the user reads above the first prompt; 0.1.6 said the same.
 const BANNER: &str = "\
 This is a *local* shell where any dependencies you install will be saved.
@@ -106,7 +110,7 @@ async fn unattended(
     start_image(docker, &plan.start).await?;
     let whose = Whose::find().await?;
     say(&format!("making image {} from {}", plan.name, plan.start));
-    let id = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
+    let (id, _) = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
     let made = docker::inspect(docker, &id).await?;
     let made = made.ok_or_else(|| Failure::outside(format!("image \"{id}\" is gone right after it was built")))?;
     if let Some(what) = check::lacks(&check::look(docker, leftovers, &id, &made).await?) {
@@ -151,21 +155,26 @@ async fn interactive(
     };
     let whose = Whose::find().await?;
     let person = Person { user: &whose.user, groups: &whose.groups, folder: facts.folder };
-    let (mut container, plan) = if goes_on {
+    let (mut container, Note { plan, shell, .. }) = if goes_on {
         let mut container = Container::resume(docker, facts.folder).await?;
         leftovers.add(docker, Thing::Shell(container.name().to_owned()));
-        let plan = Note::parse(&container.tell("tell").await?, facts.folder)?;
-        (container, plan)
+        let note = Note::parse(&container.tell("tell").await?, facts.folder)?;
+        (container, note)
     } else {
         let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
         start_image(docker, &plan.start).await?;
         say(&format!("making image {} from {}", plan.name, plan.start));
-        let start = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
-        let mut container = Container::make(docker, leftovers, &plan, &person, &start).await?;
-        container.tell(&format!("keep {}", Note::of(&plan, facts.folder)?)).await?;
-        (container, plan)
+        let (start, inside) = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
+        let shell = inside.shell.ok_or_else(|| {
+            Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
+                .help("choose another base image: jobs run in a shell too")
+        })?;
+        let mut container = Container::make(docker, leftovers, &plan, &person, &start, inside.caches).await?;
+        let note = Note::new(plan, facts.folder, shell);
+        container.tell(&format!("keep {}", note.text()?)).await?;
+        (container, note)
     };
-    let left = work(docker, leftovers, &mut container, &plan, &person, tty).await?;
+    let left = work(docker, leftovers, &mut container, (&plan, &shell), &person, tty).await?;
     let before = container.variables();
     let env = left.as_ref().map_or_else(|| before.to_vec(), |left| left.for_image(before));
     let id = container
@@ -186,12 +195,11 @@ async fn work(
     docker: &Docker,
     leftovers: &Leftovers,
     container: &mut Container<'_>,
-    plan: &Plan,
+    (plan, shell): (&Plan, &str),
     person: &Person<'_>,
     tty: &Tty,
 ) -> Result<Option<Left>, Failure> {
     let name = container.name().to_owned();
-    let shell = setup_shell(docker, leftovers, &container.start, person.user).await?;
     let mut left = None;
     // From here on there is something to lose.
     leftovers.keep(&Thing::Container(name.clone()));
@@ -200,8 +208,8 @@ async fn work(
     leftovers.add(docker, Thing::Shell(name.clone()));
     loop {
         tty.write(BANNER).await?;
-        let env = environment(person.user, &shell, plan, container.variables());
-        left = container.shell(person, env.clone(), &shell, tty).await?.or(left);
+        let env = environment(person.user, shell, plan, container.variables());
+        left = container.shell(person, env.clone(), shell, tty).await?.or(left);
         match &left {
             None => say("the shell was killed before it could tell what it exports: exported variables are not kept"),
             Some(left) if !left.unfit.is_empty() => {
@@ -287,21 +295,25 @@ struct Note {
     version: String,
     folder: String,
     plan: Plan,
+    shell: String,
 }
 
 impl Note {
-    fn of(plan: &Plan, folder: &str) -> Result<String, Failure> {
-        let note = Self { version: names::VERSION.to_owned(), folder: folder.to_owned(), plan: plan.clone() };
-        serde_json::to_string(&note).map_err(|e| Failure::outside(format!("write down what was chosen: {e}")))
+    fn new(plan: Plan, folder: &str, shell: String) -> Self {
+        Self { version: names::VERSION.to_owned(), folder: folder.to_owned(), plan, shell }
     }
 
-    fn parse(text: &str, folder: &str) -> Result<Plan, Failure> {
+    fn text(&self) -> Result<String, Failure> {
+        serde_json::to_string(self).map_err(|e| Failure::outside(format!("write down what was chosen: {e}")))
+    }
+
+    fn parse(text: &str, folder: &str) -> Result<Self, Failure> {
         let note: Option<Self> = serde_json::from_str(text).ok();
-        match note {
-            Some(note) if note.version == names::VERSION && note.folder == folder => Ok(note.plan),
-            _ => Err(Failure::outside("the kept shell is of another version of womm")
-                .help("go on with that version, or run `womm setup` and answer n")),
-        }
+        let ours = note.filter(|note| note.version == names::VERSION && note.folder == folder);
+        ours.ok_or_else(|| {
+            Failure::outside("the kept shell is of another version of womm")
+                .help("go on with that version, or run `womm setup` and answer n")
+        })
     }
 }
 
@@ -397,15 +409,39 @@ async fn furnished(
     plan: &Plan,
     whose: &Whose,
     env: Vec<(String, String)>,
-) -> Result<String, Failure> {
-    let recipe = recipe(docker, leftovers, &plan.start, whose, env).await?;
+) -> Result<(String, Inside), Failure> {
+    let (recipe, inside) = recipe(docker, leftovers, &plan.start, whose, env).await?;
     let start = docker::inspect(docker, &recipe.base).await?;
     let start = start.ok_or_else(|| Failure::outside(format!("image \"{}\" is gone", recipe.base)))?;
     let known = start.config.and_then(|config| config.labels).unwrap_or_default();
     let labelled = recipe.labels.iter().all(|(name, value)| known.get(*name) == Some(value));
-    match start.id {
-        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => Ok(id),
-        _ => crate::agent::build(docker, leftovers, &recipe).await,
+    let id = match start.id {
+        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => id,
+        _ => crate::agent::build(docker, leftovers, &recipe).await?,
+    };
+    Ok((id, inside))
+}
+
+/// What the setup shell wants to know of the image.
+struct Inside {
+    /// The shell that the user gets: the image's for them if it is one that can tell what it exports, else bash, else sh.
+    shell: Option<String>,
+    /// Where package managers keep what they downloaded: of no use in the image, where jobs install nothing.
+    caches: Vec<String>,
+}
+
+impl Inside {
+    async fn find(probe: &Probe<'_>, of_user: Option<String>) -> Result<Self, Failure> {
+        let of_user = of_user.filter(|shell| SHELLS.iter().any(|name| shell.rsplit('/').next() == Some(name)));
+        let shell = best_shell(probe, of_user).await?;
+        let there = probe.at(&shell).await? == (At::File { executable: true });
+        let mut caches = Vec::new();
+        for cache in CACHES {
+            if probe.at(cache).await? == At::Folder {
+                caches.push((*cache).to_owned());
+            }
+        }
+        Ok(Self { shell: there.then_some(shell), caches })
     }
 }
 
@@ -416,7 +452,7 @@ async fn recipe(
     start: &Reference,
     whose: &Whose,
     env: Vec<(String, String)>,
-) -> Result<Recipe, Failure> {
+) -> Result<(Recipe, Inside), Failure> {
     let (base, user) = (start.to_string(), &whose.user);
     let agent = Entry::file(names::AGENT_BAKED, crate::agent::read_agent()?, 0o755);
     let probe = Probe::open(docker, leftovers, &base).await?;
@@ -425,7 +461,9 @@ async fn recipe(
 
     let passwd = probe.read("/etc/passwd").await?;
     let groups = probe.read("/etc/group").await?;
-    let shell = best_shell(&probe, layer::shell_of(passwd.as_ref(), user.uid)).await?;
+    let of_user = layer::shell_of(passwd.as_ref(), user.uid);
+    let shell = best_shell(&probe, of_user.clone()).await?;
+    let inside = Inside::find(&probe, of_user).await?;
     let files: Vec<_> = layer::passwd(passwd.as_ref(), user, &shell)
         .into_iter()
         .chain(layer::group(groups.as_ref(), user, &whose.groups))
@@ -453,7 +491,7 @@ async fn recipe(
     }
     entries.extend(files);
     entries.extend(Some(agent).filter(|_| !has_agent));
-    Ok(Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None })
+    Ok((Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None }, inside))
 }
 
 /// Whether a file of the image is what would be put there.
@@ -470,20 +508,4 @@ async fn best_shell(probe: &Probe<'_>, known: Option<String>) -> Result<String, 
         }
     }
     Ok("/bin/sh".to_owned())
-}
-
-/// The shell that the user gets: the image's for them if it is one that can tell what it exports, else bash, else sh.
-async fn setup_shell(docker: &Docker, leftovers: &Leftovers, image: &str, user: &User) -> Result<String, Failure> {
-    let known = ["bash", "sh", "dash", "ash", "ksh", "mksh"];
-    let probe = Probe::open(docker, leftovers, image).await?;
-    let of_user = layer::shell_of(probe.read("/etc/passwd").await?.as_ref(), user.uid);
-    let of_user = of_user.filter(|shell| known.iter().any(|name| shell.rsplit('/').next() == Some(name)));
-    let shell = best_shell(&probe, of_user).await?;
-    let there = probe.at(&shell).await?;
-    probe.close().await?;
-    match there {
-        At::File { executable: true } => Ok(shell),
-        _ => Err(Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
-            .help("choose another base image: jobs run in a shell too")),
-    }
 }

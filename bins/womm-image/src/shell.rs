@@ -4,7 +4,6 @@
 use crate::docker::{self, failed};
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::Plan;
-use crate::probe::{At, Probe};
 use crate::tty::Tty;
 use crate::user::Group;
 use crate::variables::Left;
@@ -39,8 +38,6 @@ const COMMIT: Duration = Duration::from_secs(3600);
 const MOST_SAID: usize = 4 << 20;
 /// The agent's status for a program that it could not start.
 const NOT_STARTED: i64 = 125;
-/// Where package managers keep what they downloaded: of no use in the image, where jobs install nothing.
-const CACHES: &[&str] = &["/var/cache/apt", "/var/lib/apt/lists", "/var/cache/apk", "/var/cache/dnf"];
 /// Docker's detach keys, which it takes out of what is typed: of its defaults, ^P is everybody's. ^@ and ^_ after each
 /// other are nobody's.
 const DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-@,ctrl-_";
@@ -133,17 +130,10 @@ impl<'a> Container<'a> {
         plan: &Plan,
         person: &Person<'_>,
         start: &str,
+        caches: Vec<String>,
     ) -> Result<Self, Failure> {
         let name = name_of(person.folder);
         let config = config_of(docker, start).await?;
-        let probe = Probe::open(docker, leftovers, start).await?;
-        let mut caches = Vec::new();
-        for cache in CACHES {
-            if probe.at(cache).await? == At::Folder {
-                caches.push((*cache).to_owned());
-            }
-        }
-        probe.close().await?;
         let selinux = docker.info().await.map_err(|e| failed("ask Docker about itself", &e))?.security_options;
         let selinux = selinux.unwrap_or_default().iter().any(|option| option.contains("name=selinux"));
         let body = body(plan, person, start, &config, caches, selinux);
