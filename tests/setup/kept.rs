@@ -83,6 +83,9 @@ fn signals_and_ctrl_c_at_the_last_question_keep_it_too() {
     let (code, seen) = terminal.finish();
     assert_eq!(code, 143, "{seen}");
     kept(&world);
+    // One that opens no shell leaves it alone, and says so.
+    let run = world.setup("--yes --engine docker --base localhost:1/none:1").run();
+    run.exits(3).holds("it is named", run.stderr.contains("womm setup --continue"));
     let mut terminal = world.terminal("--continue");
     prompt(&mut terminal);
     terminal.keys("exit\n");

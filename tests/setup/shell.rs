@@ -157,5 +157,10 @@ fn what_works_is_what_jobs_find() {
     for word in ["/mnt", "/dev/womm", "womm-setup-", world.project.home().to_str().unwrap(), "HISTFILE"] {
         assert!(!told.contains(word), "{word} in\n{told}");
     }
+    assert_eq!(
+        world.inspect("{{.Config.StopSignal}}{{.Config.User}}{{.Config.Entrypoint}}"),
+        "[]",
+        "as the base has it"
+    );
     assert_eq!(world.inspect("{{.Config.WorkingDir}}"), format!("{}/made-sub", world.folder().display()));
 }

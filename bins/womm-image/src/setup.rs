@@ -107,6 +107,12 @@ async fn unattended(
     folder: &str,
     old: Option<Project>,
 ) -> Result<(), Failure> {
+    let container = shell::name_of(folder);
+    if shell::earlier(docker, &container).await? == Earlier::Kept {
+        say(&format!(
+            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it"
+        ));
+    }
     start_image(docker, &plan.start).await?;
     let whose = Whose::find().await?;
     say(&format!("making image {} from {}", plan.name, plan.start));

@@ -463,6 +463,7 @@ fn body(
         attach_stderr: Some(true),
         open_stdin: Some(true),
         stdin_once: Some(true),
+        stop_signal: Some("SIGTERM".to_owned()),
         healthcheck: config
             .healthcheck
             .as_ref()
