@@ -164,6 +164,24 @@ get_parallel() (
 	touch got
 )
 
+# busybox prints the path of a static one.
+busybox() (
+	folder=$tests_cache/busybox
+	exec 8>"$folder.lock"
+	flock -w 600 8 || die "gave up waiting for $folder.lock: who gets busybox there?"
+	if [ ! -x "$folder/root/bin/busybox" ]; then
+		update_packages
+		rm -rf -- "$folder"
+		mkdir -p "$folder/root"
+		cd "$folder"
+		# As root apt would hand over to a user who may not enter this folder.
+		timeout 300 apt-get -q -o APT::Sandbox::User="$(id -un)" download busybox-static >log 2>&1 </dev/null ||
+			die "could not get the package busybox-static, see $PWD/log"
+		dpkg-deb -x busybox-static_*.deb root
+	fi
+	echo "$folder/root/bin/busybox"
+)
+
 # ---- Docker
 
 docker_answers() { timeout 10 docker info >/dev/null 2>&1; }

@@ -1,6 +1,7 @@
 //! What a job finds: its environment, its cwd. And what must hold before it may start: GNU parallel's wrapper turns
 //! its own death into exit 0 without SHELL, without TMPDIR, or with a full one (measured), so a job is refused then.
 
+use crate::which::executable;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -127,10 +128,6 @@ impl Environment {
 fn ours(name: &OsString) -> bool {
     let prefixes = [names::ENV_PREFIX, "KUBERNETES_SERVICE_", "KUBERNETES_PORT"];
     prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
-}
-
-fn executable(path: &Path) -> bool {
-    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn usable_home(home: &Path) -> bool {

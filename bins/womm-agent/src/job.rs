@@ -3,10 +3,9 @@
 //! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
+use crate::pty::{self, Pty};
 use crate::serve::{Agent, Ending};
 use crate::spec::{self, Answer};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -89,24 +88,14 @@ fn pipes() -> io::Result<Ends> {
 }
 
 fn terminal(size: Size) -> io::Result<Ends> {
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = openpt(flags)?;
-    grantpt(&master)?;
-    unlockpt(&master)?;
-    resize(&master, size);
-    let theirs = ioctl_tiocgptpeer(&master, flags)?;
+    let Pty { master, user } = pty::open(size)?;
     Ok(Ends {
         stdin: master.try_clone()?,
         stdout: master.try_clone()?,
         stderr: None,
         terminal: Some(master),
-        theirs: [theirs.try_clone()?, theirs.try_clone()?, theirs],
+        theirs: [user.try_clone()?, user.try_clone()?, user],
     })
-}
-
-fn resize(terminal: &OwnedFd, size: Size) {
-    let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
-    let _ = tcsetwinsize(terminal, size); // a terminal that is gone needs no size
 }
 
 async fn start(agent: &Agent, open: Open) -> Result<Job, String> {
@@ -304,7 +293,7 @@ async fn take_input(
             Kind::Signal if frame.len() > HEADER => _ = control.try_write(&frame[HEADER..=HEADER]),
             Kind::Resize => {
                 if let (Some(terminal), Ok(size)) = (&terminal, Size::decode(&frame[HEADER..])) {
-                    resize(terminal, size);
+                    pty::resize(terminal, size);
                 }
             }
             _ => return, // no workstation of ours

@@ -54,6 +54,14 @@ pub fn reap() -> Reaped {
     }
 }
 
+/// How a process ended, as a shell has it in `$?`.
+pub fn code(status: WaitStatus) -> u8 {
+    match status.terminating_signal() {
+        Some(signal) => 128 + signal as u8,
+        None => status.exit_status().unwrap_or(255) as u8,
+    }
+}
+
 /// Ends everything below: SIGTERM at once and again after half a second (GNU parallel wants it twice), SIGKILL after
 /// the grace, again and again for what forks meanwhile. `ended` hears of each child. `false` if something is left.
 pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid, WaitStatus)) -> bool {

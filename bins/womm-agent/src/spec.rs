@@ -18,11 +18,31 @@ pub type Stdio = [OwnedFd; 3];
 
 /// Sends the descriptors; the socket has room for that at once.
 pub fn send_stdio(socket: &UnixStream, stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
+    send_descriptors(socket, 0, &stdio)
+}
+
+/// Sends a byte and, with it, at most three descriptors.
+pub fn send_descriptors(socket: &UnixStream, byte: u8, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&stdio));
-    rustix::net::sendmsg(socket.as_fd(), &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    ancillary.push(SendAncillaryMessage::ScmRights(fds));
+    rustix::net::sendmsg(socket.as_fd(), &[IoSlice::new(&[byte])], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// Receives such a byte with its descriptors; no byte at the end of the socket.
+pub fn receive_descriptors(socket: &UnixStream) -> io::Result<(Option<u8>, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = rustix::net::recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    let fds = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let fds = fds.flatten().collect();
+    Ok(((got.bytes == 1).then_some(byte[0]), fds))
 }
 
 /// The bytes that follow the descriptors.
@@ -35,26 +55,14 @@ pub fn encode(open: &Open) -> Vec<u8> {
 
 /// The supervisor's side of both.
 pub fn receive(socket: &UnixStream) -> io::Result<(Stdio, Open)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let got = rustix::net::recvmsg(socket.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
-    let fds: Vec<OwnedFd> = ancillary
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let (byte, fds) = receive_descriptors(socket)?;
     let stdio = Stdio::try_from(fds).map_err(|_| io::Error::other("the agent sent no descriptors"))?;
     let mut length = [0; 4];
     let mut socket = socket;
     socket.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
     // An agent's own additions make it somewhat longer than what it was sent.
-    if got.bytes != 1 || length > 2 * MOST_OPEN {
+    if byte.is_none() || length > 2 * MOST_OPEN {
         return Err(io::Error::other("the agent sent no job"));
     }
     let mut bytes = vec![0; length];

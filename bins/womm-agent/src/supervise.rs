@@ -77,7 +77,7 @@ fn supervise(order: Order) -> Result<ExitCode, Failure> {
     if !all {
         report(NAME, &Failure::outside("some processes of local jobs did not end, not even after SIGKILL"));
     }
-    Ok(status.map_or(ExitCode::from(255), code))
+    Ok(ExitCode::from(status.map_or(255, offspring::code)))
 }
 
 /// The script that started us. If it has died already, its number may belong to anybody.
@@ -111,11 +111,4 @@ fn watch(main: Pid, status: &mut Option<WaitStatus>, parent: &OwnedFd, stop: &Un
             return;
         }
     }
-}
-
-fn code(status: WaitStatus) -> ExitCode {
-    ExitCode::from(match status.terminating_signal() {
-        Some(signal) => 128 + signal as u8,
-        None => status.exit_status().unwrap_or(255) as u8,
-    })
 }

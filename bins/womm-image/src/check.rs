@@ -62,9 +62,50 @@ pub fn lacks(found: &Found) -> Option<String> {
 }
 
 fn path_of(image: &ImageInspect) -> String {
-    let env = image.config.as_ref().and_then(|c| c.env.as_ref());
-    let path = env.and_then(|env| env.iter().find_map(|line| line.strip_prefix("PATH=")));
+    path_in(image.config.as_ref().and_then(|c| c.env.as_deref()).unwrap_or_default())
+}
+
+/// The PATH among variables of an image; Docker's, if there is none.
+pub fn path_in(env: &[String]) -> String {
+    let path = env.iter().find_map(|line| line.strip_prefix("PATH="));
     path.filter(|p| !p.is_empty()).unwrap_or(DEFAULT_PATH).to_owned()
+}
+
+/// A package manager that can install perl, and how.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// The program.
+    pub program: &'static str,
+    /// A line of a shell. apt-get's package is the one that Debian always has: if it is there, its files are not.
+    pub install: &'static str,
+}
+
+/// The managers that are known.
+pub const MANAGERS: &[Manager] = &[
+    Manager { program: "apt-get", install: "apt-get update && apt-get install --yes --reinstall perl-base" },
+    Manager { program: "apk", install: "apk add --no-cache perl" },
+    Manager { program: "dnf", install: "dnf install --assumeyes perl" },
+];
+
+/// Programs that are looked for in a container: those that are needed, then the managers.
+pub fn programs() -> Vec<&'static str> {
+    let managers = MANAGERS.iter().map(|manager| manager.program);
+    NEEDED.iter().map(|(program, _)| *program).chain(managers).collect()
+}
+
+/// What of that is there, from lines NAME TAB PATH.
+pub fn found_in(lines: &[String]) -> Found {
+    let path = |program: &str| {
+        let mut pairs = lines.iter().filter_map(|line| line.split_once('\t'));
+        pairs.find(|(name, _)| *name == program).map(|(_, path)| path.to_owned())
+    };
+    programs().into_iter().map(|program| (program, path(program))).collect()
+}
+
+/// The image's own manager.
+pub fn manager(found: &Found) -> Option<&'static Manager> {
+    let here = |manager: &&Manager| found.iter().any(|(p, path)| *p == manager.program && path.is_some());
+    MANAGERS.iter().find(here)
 }
 
 #[cfg(test)]
@@ -75,6 +116,9 @@ mod tests {
     fn what_is_missing_is_named() {
         let here = |path: &str| Some(path.to_owned());
         assert_eq!(lacks(&vec![("sh", here("/bin/sh")), ("perl", here("/usr/bin/perl"))]), None);
+        let lines = ["sh\t/bin/sh".to_owned(), "apk\t/sbin/apk".to_owned(), "dnf\t/x".to_owned()];
+        assert_eq!(manager(&found_in(&lines)).map(|manager| manager.program), Some("apk"));
+        assert!(lacks(&found_in(&lines)).is_some());
         let text = lacks(&vec![("sh", here("/bin/sh")), ("perl", None)]).expect("perl is missing");
         assert_eq!(text, "perl, in which GNU parallel wraps jobs");
     }

@@ -12,7 +12,13 @@ Exit status: 0 done, 1 the answer is no, 2 usage or unreadable input, 3 Docker, 
 else at /var/run/docker.sock.";
 
 const EXIT_SETUP: &str = "\
-Exit status: 0 done, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \
+Without --yes and --refresh it asks, in a terminal, what no option says: * or ^C or ^D quits, and nothing was changed. Then it \
+opens a shell in the image: what you install there is saved. sudo works and asks for no password; the files of this machine \
+are in /mnt, read-only. Exported variables are those of jobs. When you leave it, it asks whether it works; n leads \
+back into the shell, and * throws it away. If the terminal is closed or something fails after the shell was begun, it is kept, \
+stopped, and --continue goes on with it.
+
+Exit status: 0 done, 1 you quit, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \
 signal N ended it. Unless it is 0, nothing was changed.";
 
 const EXIT_DOCTOR: &str = "\
@@ -35,7 +41,7 @@ pub enum Verb {
     #[command(after_help = EXIT)]
     Show(Show),
     /// Makes the project's image and writes .womm in this folder
-    #[command(after_help = EXIT_SETUP, override_usage = "womm setup --yes [OPTIONS]")]
+    #[command(after_help = EXIT_SETUP, override_usage = "womm setup [OPTIONS]")]
     Setup(Setup),
     /// Makes PREFIXwomm-agent:VERSION, an image that holds nothing but the agent; writes its name to stdout
     #[command(after_help = EXIT)]
@@ -73,19 +79,33 @@ pub struct Show {
 }
 
 /// `setup`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Setup {
-    /// Ask nothing; what no option says has its default
+    /// Ask nothing and open no shell; what no option says has its default
     #[arg(long)]
     pub yes: bool,
-    /// The image to start from: pulled if the local Docker engine does not have it
-    #[arg(long, value_name = "IMAGE", default_value = "ubuntu:22.04")]
-    pub base: String,
+    /// The image to start from, pulled if the local Docker engine does not have it [default: the image that the last setup
+    /// of this folder made, else ubuntu:22.04]
+    #[arg(long, value_name = "IMAGE")]
+    pub base: Option<String>,
+    /// Start from the base image, not from what the last setup of this folder made
+    #[arg(long)]
+    pub fresh: bool,
+    /// Only renew the agent in the image of this folder: asks nothing, opens no shell
+    #[arg(long, conflicts_with_all = ["base", "fresh"])]
+    pub refresh: bool,
+    /// Go on with the shell that was kept when its terminal was closed
+    #[arg(long = "continue", exclusive = true)]
+    pub resume: bool,
+    /// The Docker network of the shell, such as host [default: Docker's own]
+    #[arg(long, value_name = "NETWORK")]
+    pub network: Option<String>,
     /// How the image's name begins, such as docker.io/me/; a "/" is added after a letter or digit. Kept in
     /// ~/.womm_prefix for engine kube, which needs one [default: what is kept there]
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
-    /// Where pods run: kube, or docker for this machine's Docker [default: what .womm says, else kube]
+    /// Where pods run: kube, or docker for this machine's Docker [default: what .womm says, else kube;
+    /// asked where no kubeconfig has a context]
     #[arg(long, value_name = "ENGINE", value_parser = engine)]
     pub engine: Option<EngineKind>,
     /// How the folder appears in pods: bind (docker only) or none [default: bind on docker, none on kube]. Not in this

@@ -5,6 +5,7 @@
 //! the same layer, which Docker then takes from its cache and a registry need not be sent again.
 
 use crate::probe::Content;
+use crate::user::Group;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
@@ -62,16 +63,39 @@ pub fn shell_of(passwd: Option<&Content>, uid: u32) -> Option<String> {
     (shell.starts_with('/') && login).then_some(shell)
 }
 
-/// `/etc/group` with the group in it; `None` if it need not change. A gid that the image knows keeps its name, and a
-/// name that the image has for another gid is left to that.
-pub fn group(old: Option<&Content>, gid: u32, name: &str) -> Option<Entry> {
-    let lines = Lines(old.map_or(&[][..], |o| &o.bytes));
-    if lines.iter().any(|fields| fields.get(2) == Some(&gid.to_string().as_bytes())) {
-        return None;
+/// `/etc/group` with the user's groups in it, their own first; `None` if it need not change. A gid that the image knows
+/// keeps its name, and a name that the image has for another gid is left to that. Of the others the user is a member.
+pub fn group(old: Option<&Content>, user: &User, groups: &[Group]) -> Option<Entry> {
+    let was = old.map_or(&[][..], |o| &o.bytes);
+    let mut bytes = was.to_vec();
+    for group in groups {
+        let member = (group.gid != user.gid).then_some(user.name.as_str());
+        let (gid, lines) = (group.gid.to_string(), Lines(&bytes));
+        bytes = if lines.iter().any(|fields| fields.get(2) == Some(&gid.as_bytes())) {
+            member.map_or_else(|| bytes.clone(), |member| with_member(&bytes, &gid, member))
+        } else {
+            let taken = lines.iter().any(|fields| fields.first() == Some(&group.name.as_bytes()));
+            let name = if taken { format!("g{gid}") } else { group.name.clone() };
+            [format!("{name}:x:{gid}:{}\n", member.unwrap_or_default()).as_bytes(), &bytes].concat()
+        };
     }
-    let taken = lines.iter().any(|fields| fields.first() == Some(&name.as_bytes()));
-    let name = if taken { format!("g{gid}") } else { name.to_owned() };
-    Some(prepend("/etc/group", old, &format!("{name}:x:{gid}:\n")))
+    (bytes != was).then(|| rewritten("/etc/group", old, bytes))
+}
+
+/// The line of that gid with one member more, if it has not got them.
+fn with_member(file: &[u8], gid: &str, member: &str) -> Vec<u8> {
+    let line = |line: &[u8]| {
+        let fields: Vec<_> = line.split(|b| *b == b':').collect();
+        if fields.len() != 4
+            || fields[2] != gid.as_bytes()
+            || fields[3].split(|b| *b == b',').any(|m| m == member.as_bytes())
+        {
+            return line.to_vec();
+        }
+        let comma = if fields[3].is_empty() { "" } else { "," };
+        [line, comma.as_bytes(), member.as_bytes()].concat()
+    };
+    file.split(|b| *b == b'\n').map(line).collect::<Vec<_>>().join(&b'\n')
 }
 
 /// Lines of passwd and group, cut at ":".
@@ -85,8 +109,12 @@ impl<'a> Lines<'a> {
 }
 
 fn prepend(path: &str, old: Option<&Content>, line: &str) -> Entry {
-    let mut content = line.as_bytes().to_vec();
-    content.extend_from_slice(old.map_or(&[][..], |o| &o.bytes));
+    let content = [line.as_bytes(), old.map_or(&[][..], |o| &o.bytes)].concat();
+    rewritten(path, old, content)
+}
+
+/// A file with another content, and as the image kept it.
+fn rewritten(path: &str, old: Option<&Content>, content: Vec<u8>) -> Entry {
     let (mode, uid, gid) = old.map_or((0o644, 0, 0), |o| (o.mode, o.uid, o.gid));
     Entry { path: path.to_owned(), content: Some(content), mode, uid, gid }
 }
@@ -115,7 +143,10 @@ impl Recipe {
     pub fn context(&self) -> io::Result<(Vec<u8>, HashMap<String, String>)> {
         let mut arguments = HashMap::new();
         // The user stays as the base has it; ADD works as root all the same.
-        let mut dockerfile = format!("FROM {}\nADD layer.tar /\n", self.base);
+        let mut dockerfile = format!("FROM {}\n", self.base);
+        if !self.entries.is_empty() {
+            dockerfile.push_str("ADD layer.tar /\n");
+        }
         for (name, value) in &self.labels {
             // Ours: versions and numbers, nothing to quote.
             let _ = writeln!(dockerfile, "LABEL {name}=\"{value}\"");
@@ -196,9 +227,21 @@ mod tests {
     #[test]
     fn a_group_is_added_once_and_takes_no_name() {
         let old = file("root:x:0:\nusers:x:100:\nstaff:x:50:a\n");
-        assert_eq!(group(Some(&old), 100, "whatever"), None);
-        assert!(text(group(Some(&old), 7, "seven")).starts_with("seven:x:7:\nroot:x:0:\n"));
-        assert!(text(group(Some(&old), 7, "staff")).starts_with("g7:x:7:\n"));
+        let group = |groups: &[(u32, &str)]| {
+            let groups: Vec<_> = groups.iter().map(|(gid, name)| Group { gid: *gid, name: (*name).into() }).collect();
+            group(Some(&old), &user(1000, "audrey"), &groups)
+        };
+        assert_eq!(group(&[(100, "whatever")]), None);
+        assert_eq!(
+            text(group(&[(100, "users"), (7, "seven")])),
+            "seven:x:7:audrey\nroot:x:0:\nusers:x:100:\nstaff:x:50:a\n"
+        );
+        assert!(text(group(&[(7, "staff")])).starts_with("g7:x:7:audrey\nroot:x:0:\n"));
+        assert!(text(group(&[(50, "x"), (0, "y")])).contains("root:x:0:audrey\nusers:x:100:\nstaff:x:50:a,audrey\n"));
+        let again = file("staff:x:50:audrey");
+        assert_eq!(super::group(Some(&again), &user(7, "audrey"), &[Group { gid: 50, name: "s".into() }]), None);
+        let own = [Group { gid: 100, name: "audrey".into() }];
+        assert_eq!(text(super::group(None, &user(7, "audrey"), &own)), "audrey:x:100:\n");
     }
 
     #[test]

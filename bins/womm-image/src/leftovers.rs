@@ -2,7 +2,9 @@
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::query_parameters::{RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{
+    RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, StopContainerOptionsBuilder,
+};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub enum Thing {
     Image(String),
     /// The name of an image, and the image if it has no other.
     Named(String),
+    /// The container of the user's shell, by name: stopped, and kept.
+    Shell(String),
     /// A name (repository, tag) that is to lead to this image again.
     Name(String, String, String),
 }
@@ -111,6 +115,7 @@ async fn remove(docker: &Docker, thing: &Thing) -> Result<(), Failure> {
             let work = docker.remove_container(name, Some(options));
             (format!("remove the temporary container \"{name}\""), timeout(REMOVE, work).await)
         }
+        Thing::Shell(name) => return keep_shell(docker, name).await,
         Thing::Image(id) | Thing::Named(id) => {
             if matches!(thing, Thing::Image(_)) {
                 let names = crate::docker::inspect(docker, id).await?.and_then(|image| image.repo_tags);
@@ -133,4 +138,13 @@ async fn remove(docker: &Docker, thing: &Thing) -> Result<(), Failure> {
         Ok(Err(e)) => Err(crate::docker::failed(deed, &e)),
         Err(_) => Err(Failure::timeout(format!("{deed}: nothing after {} s", REMOVE.as_secs()))),
     }
+}
+
+/// Stops it; the line that says where it is.
+async fn keep_shell(docker: &Docker, name: &str) -> Result<(), Failure> {
+    let options = StopContainerOptionsBuilder::default().t(10).build();
+    // One that is gone, or does not stop, can be taken up or removed by its name all the same.
+    let _ = timeout(REMOVE, docker.stop_container(name, Some(options))).await;
+    Err(Failure::no(format!("what you did in the shell is kept in the container \"{name}\""))
+        .help("`womm setup --continue` goes on with it"))
 }

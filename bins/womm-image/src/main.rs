@@ -1,9 +1,11 @@
 //! Makes and checks the image of a project: reads `.womm`, writes the image section of the record.
 //!
 //! `main` parses and picks; one file per verb, and beside them what verbs share: `.womm` (project.rs), names of images
-//! (reference.rs), the layer that setup adds (layer.rs, no I/O), Docker (docker.rs), the registry (push.rs, login.rs).
+//! (reference.rs), the layer that setup adds (layer.rs, no I/O), Docker (docker.rs), the registry (push.rs, login.rs). Setup itself: its questions
+//! (ask.rs, tty.rs), what they come to (plan.rs), the shell (shell.rs, variables.rs).
 
 mod agent;
+mod ask;
 mod check;
 mod checks;
 mod cli;
@@ -13,6 +15,7 @@ mod kind;
 mod layer;
 mod leftovers;
 mod login;
+mod plan;
 mod probe;
 mod progress;
 mod project;
@@ -22,8 +25,11 @@ mod registry;
 #[cfg(test)]
 mod scripts;
 mod setup;
+mod shell;
 mod show;
+mod tty;
 mod user;
+mod variables;
 
 use cli::{Cli, Verb};
 use std::process::ExitCode;

@@ -64,7 +64,7 @@ impl<'a> Probe<'a> {
     /// # Errors
     /// Outside (3) if Docker makes no container of it.
     pub async fn open(docker: &'a Docker, leftovers: &'a Leftovers, image: &str) -> Result<Self, Failure> {
-        let container = format!("womm-probe-{}", crate::setup::letters(12)?);
+        let container = format!("womm-probe-{}", crate::plan::letters(12)?);
         // On the list before it exists: an answer that is lost may still have made it.
         leftovers.add(docker, Thing::Container(container.clone()));
         let options = CreateContainerOptionsBuilder::default().name(&container).build();

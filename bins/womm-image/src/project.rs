@@ -24,6 +24,8 @@ pub mod key {
     pub const AGENT_IMAGE: &str = "agent_image";
     /// How names of images begin.
     pub const PREFIX: &str = "prefix";
+    /// The base image.
+    pub const BASE: &str = "base";
 }
 
 const ENGINES: &[&str] = &["kube", "docker"];
@@ -42,6 +44,7 @@ const TEXTS: &[&str] = &[
     key::IMAGE_ARCH,
     key::AGENT_IMAGE,
     key::PREFIX,
+    key::BASE,
 ];
 /// A `.womm` has a dozen lines; this stops another file of that name from filling memory.
 const MOST_BYTES: u64 = 1 << 20;

@@ -2,6 +2,7 @@
 //!
 //! Source: github.com/distribution/reference, `reference.go` (grammar) and `normalize.go` (what a missing registry means).
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use womm_cli::Failure;
 
@@ -9,7 +10,8 @@ use womm_cli::Failure;
 pub const DOCKER_HUB: &str = "docker.io";
 
 /// A name, taken apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Reference {
     /// All before tag and digest.
     pub repository: String,
@@ -73,6 +75,20 @@ impl Reference {
             name if self.registry() == DOCKER_HUB && !name.contains('/') => format!("library/{name}"),
             name => name.to_owned(),
         }
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = Failure;
+
+    fn try_from(text: String) -> Result<Self, Failure> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.to_string()
     }
 }
 

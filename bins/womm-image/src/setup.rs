@@ -1,7 +1,10 @@
-//! `womm-image setup --yes`: makes a project's image out of a base image and writes `.womm`. Nothing is run in it.
+//! `womm-image setup`: makes a project's image out of a base image, or of the one that it made before, and writes `.womm`.
+//! With a terminal the user makes it work in a shell first; with `--yes` or `--refresh` nothing is run in it.
 //!
-//! Nothing is seen of a setup that failed: the image gets its name, and the folder its `.womm`, at the very end.
+//! Nothing is seen of a setup that failed: the image gets its name, and the folder its `.womm`, at the very end. What the
+//! user did in the shell is not lost with it: the shell's container is kept.
 
+use crate::ask::{self, YesNo};
 use crate::check;
 use crate::checks;
 use crate::cli;
@@ -9,83 +12,360 @@ use crate::docker;
 use crate::kind;
 use crate::layer::{self, Entry, Recipe};
 use crate::leftovers::{Leftovers, Thing};
-use crate::probe::{At, Probe};
-use crate::project::{self, Draft, key};
-use crate::reference::{self, Reference};
-use crate::show::{check_share, name_of};
-use crate::user;
+use crate::plan::{self, Facts, Plan};
+use crate::probe::{At, Content, Probe};
+use crate::project::{self, Draft};
+use crate::reference::Reference;
+use crate::shell::{self, Container, Earlier, Person, kept_cwd};
+use crate::show::name_of;
+use crate::tty::Tty;
+use crate::user::{self, Group};
+use crate::variables::{LANG, Left};
 use bollard::Docker;
-use serde_json::Value;
-use std::io::Read;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use womm_cli::Failure;
 use womm_engine::Place;
 use womm_wire::names;
 use womm_wire::record::{EngineKind, Project, ShareKind, User};
 
-/// How the last part of an image's name begins; eight letters follow.
-const IMAGE: &str = "womm-image-";
+/// Layers that Docker takes on top of each other. Source: moby, `layer/layer_store.go`, `maxLayerDepth`.
+const MOST_LAYERS: usize = 125;
+/// Shells that can be told to tell what they export.
+const SHELLS: &[&str] = &["bash", "sh", "dash", "ash", "ksh", "mksh"];
+/// See [`Inside::caches`].
+const CACHES: &[&str] = &["/var/cache/apt", "/var/lib/apt/lists", "/var/cache/apk", "/var/cache/dnf"];
+/// What the user reads above the first prompt; 0.1.6 said the same.
+const BANNER: &str = "\
+This is a *local* shell where any dependencies you install will be saved.
+The goal is that if your application works here, it will work on the cloud too.
+Make it work!
+Also make sure our dependencies are installed: perl
+";
 
 /// Makes the image and writes `.womm`.
 ///
 /// # Errors
-/// Usage (2) for options that don't fit, outside (3) if Docker, the registry or the disk fail.
+/// No (1) if the user quits, usage (2) for options that don't fit, outside (3) if Docker, the registry or the disk fail.
 pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure> {
-    if !args.yes {
-        return Err(Failure::usage("the shell in which you make it work is not built yet")
-            .help("`womm setup --yes --base IMAGE` makes the image without it, see `womm setup --help`"));
-    }
+    let tty = if args.yes || args.refresh { None } else { Some(Tty::open()?) };
     let folder = project::here()?;
     let old = project::existing(Path::new(&folder))?;
-    let plan = Plan::new(args, &folder, old.as_ref(), project::kept_prefix)?;
-    let draft = Draft::new(Path::new(&folder))?;
-    let docker = docker::connect().await?;
-    let kind = match &plan.kind {
-        Some(name) => Some(kind::find(&docker, name).await?),
-        None => None,
+    let mut facts = Facts {
+        folder: &folder,
+        old: old.as_ref(),
+        kept_prefix: project::kept_prefix(),
+        has_context: womm_engine::kube::has_context(),
+        kind: kind::named(args.context.as_deref().or_else(|| old.as_ref()?.context.as_deref())),
+        last_is_gone: false,
     };
-    let intent = checks::Intent { engine: plan.engine, name: &plan.name, kind: kind.as_ref() };
-    checks::before_setup(&docker, &intent).await?;
-    let base = base(&docker, &plan.base).await?;
-    let arch = base.architecture.clone().unwrap_or_default();
-    checks::fits_nodes(plan.engine, &arch, &plan.place(old.as_ref())).await?;
-    let (user, group) = user::current().await?;
+    // That the folder can be written to is known before anything is asked.
+    drop(Draft::new(Path::new(&folder))?);
+    let Some(tty) = tty else {
+        let mut plan = Plan::new(args, &facts)?;
+        let docker = docker::connect().await?;
+        if is_gone(&docker, args, &facts).await? {
+            facts.last_is_gone = true;
+            plan = Plan::new(args, &facts)?;
+        }
+        return unattended(&docker, leftovers, &plan, &folder, old.clone()).await;
+    };
+    let docker = docker::connect().await?;
+    facts.last_is_gone = !args.resume && is_gone(&docker, args, &facts).await?;
+    interactive(args, &facts, &docker, leftovers, &tty).await
+}
 
-    say(&format!("making image {} from {}", plan.name, plan.base));
-    let recipe = recipe(&docker, leftovers, &plan, &user, &group).await?;
-    let id = crate::agent::build(&docker, leftovers, &recipe).await?;
-    let made = docker::inspect(&docker, &id).await?;
+/// Whether the image of the last setup can't be had: neither from here nor, if it was pushed, from where it was pushed to.
+async fn is_gone(docker: &Docker, args: &cli::Setup, facts: &Facts<'_>) -> Result<bool, Failure> {
+    let Some((last, old)) = plan::last(args, facts).zip(facts.old) else { return Ok(false) };
+    if docker::inspect(docker, &last).await?.is_some() {
+        return Ok(false);
+    }
+    if old.engine == EngineKind::Kube && docker::pull(docker, &Reference::parse(&last)?).await.is_ok() {
+        return Ok(false);
+    }
+    if args.refresh {
+        return Err(Failure::outside(format!("image \"{last}\" of the last setup is gone")).help("run `womm setup`"));
+    }
+    say(&format!("image {last} of the last setup is gone: starting from a base image"));
+    Ok(true)
+}
+
+/// What the image is made for.
+struct Whose {
+    user: User,
+    groups: Vec<Group>,
+}
+
+impl Whose {
+    async fn find() -> Result<Self, Failure> {
+        let (user, groups) = user::current().await?;
+        Ok(Self { user, groups })
+    }
+}
+
+async fn unattended(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    plan: &Plan,
+    folder: &str,
+    old: Option<Project>,
+) -> Result<(), Failure> {
+    let container = shell::name_of(folder);
+    if shell::earlier(docker, &container).await? == Earlier::Kept {
+        say(&format!(
+            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it"
+        ));
+    }
+    prepare(docker, plan, old.as_ref()).await?;
+    let whose = Whose::find().await?;
+    say(&format!("making image {} from {}", plan.name, plan.start));
+    let (id, _) = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
+    let made = docker::inspect(docker, &id).await?;
     let made = made.ok_or_else(|| Failure::outside(format!("image \"{id}\" is gone right after it was built")))?;
-    if let Some(what) = check::lacks(&check::look(&docker, leftovers, &id, &made).await?) {
+    if let Some(what) = check::lacks(&check::look(docker, leftovers, &id, &made).await?) {
         say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it"));
     }
+    publish(docker, leftovers, plan, &id, folder, old).await
+}
 
-    let before = docker::inspect(&docker, &plan.name.to_string()).await?.and_then(|image| image.id);
+async fn interactive(
+    args: &cli::Setup,
+    facts: &Facts<'_>,
+    docker: &Docker,
+    leftovers: &Leftovers,
+    tty: &Tty,
+) -> Result<(), Failure> {
+    let name = shell::name_of(facts.folder);
+    let goes_on = match shell::earlier(docker, &name).await? {
+        Earlier::Running => {
+            return Err(Failure::outside(format!(
+                "setup has a shell for this folder already, in the container \"{name}\""
+            ))
+            .help("leave that one first"));
+        }
+        Earlier::Nothing if args.resume => {
+            return Err(Failure::usage("no shell of this folder was kept").help("run `womm setup`"));
+        }
+        Earlier::Nothing => false,
+        Earlier::Kept if args.resume => true,
+        Earlier::Kept => {
+            let words = format!("An earlier shell of this folder was kept, in the container {name}. Go on with it?");
+            match ask::yes_no(tty, &words).await? {
+                YesNo::Yes => true,
+                YesNo::No => {
+                    let start = shell::image_of(docker, &name).await?;
+                    leftovers.remove_one(docker, &Thing::Container(name)).await?;
+                    leftovers.remove_one(docker, &Thing::Image(start)).await?;
+                    false
+                }
+                YesNo::Quit | YesNo::End => return Err(Failure::no("you quit: nothing was changed")),
+            }
+        }
+    };
+    let whose = Whose::find().await?;
+    let person = Person { user: &whose.user, groups: &whose.groups, folder: facts.folder };
+    let (mut container, Note { plan, shell, .. }) = if goes_on {
+        let mut container = Container::resume(docker, facts.folder).await?;
+        leftovers.add(docker, Thing::Shell(container.name().to_owned()));
+        let note = Note::parse(&container.tell("tell").await?, facts.folder)?;
+        (container, note)
+    } else {
+        let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
+        prepare(docker, &plan, facts.old).await?;
+        say(&format!("making image {} from {}", plan.name, plan.start));
+        let (start, inside) = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
+        let shell = inside.shell.ok_or_else(|| {
+            Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
+                .help("choose another base image: jobs run in a shell too")
+        })?;
+        let mut container = Container::make(docker, leftovers, &plan, &person, &start, inside.caches).await?;
+        let note = Note::new(plan, facts.folder, shell);
+        container.tell(&format!("keep {}", note.text()?)).await?;
+        (container, note)
+    };
+    let left = work(docker, leftovers, &mut container, (&plan, &shell), &person, tty).await?;
+    let before = container.variables();
+    let env = left.as_ref().map_or_else(|| before.to_vec(), |left| left.for_image(before));
+    let id = container
+        .commit(leftovers, env, labels(&whose.user), left.as_ref().and_then(|left| kept_cwd(left, facts.folder)))
+        .await?;
+    publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
+    leftovers.keep(&Thing::Shell(container.name().to_owned()));
+    let container = container.name().to_owned();
+    leftovers.remove_one(docker, &Thing::Container(container)).await
+}
+
+fn labels(user: &User) -> std::collections::HashMap<String, String> {
+    layer::labels(Some(user)).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The shell, the check and the question whether it works, again and again until it does.
+async fn work(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    container: &mut Container<'_>,
+    (plan, shell): (&Plan, &str),
+    person: &Person<'_>,
+    tty: &Tty,
+) -> Result<Option<Left>, Failure> {
+    let name = container.name().to_owned();
+    let mut left = None;
+    // From here on there is something to lose.
+    leftovers.keep(&Thing::Container(name.clone()));
+    leftovers.keep(&Thing::Image(container.start.clone()));
+    leftovers.keep(&Thing::Shell(name.clone()));
+    leftovers.add(docker, Thing::Shell(name.clone()));
+    loop {
+        tty.write(BANNER).await?;
+        let env = environment(person.user, shell, plan, container.variables());
+        left = container.shell(person, env.clone(), shell, tty).await?.or(left);
+        match &left {
+            None => say("the shell was killed before it could tell what it exports: exported variables are not kept"),
+            Some(left) if !left.unfit.is_empty() => {
+                say(&format!("not kept, because they are not UTF-8: {}", left.unfit.join(", ")));
+            }
+            Some(_) => {}
+        }
+        dependencies(container, left.as_ref(), env, tty).await?;
+        match ask::yes_no(tty, "Does it work?").await? {
+            YesNo::Yes => return Ok(left),
+            YesNo::No => {}
+            YesNo::Quit => {
+                leftovers.keep(&Thing::Shell(name.clone()));
+                leftovers.add(docker, Thing::Image(container.start.clone()));
+                leftovers.add(docker, Thing::Container(name));
+                return Err(Failure::no("you quit: nothing was changed"));
+            }
+            YesNo::End => return Err(Failure::no("you did not say whether it works: nothing was changed")),
+        }
+    }
+}
+
+/// Names what the image lacks, and offers to install it.
+async fn dependencies(
+    container: &mut Container<'_>,
+    left: Option<&Left>,
+    env: Vec<String>,
+    tty: &Tty,
+) -> Result<(), Failure> {
+    let of_shell = left.map(|left| left.for_image(container.variables()));
+    let path = check::path_in(of_shell.as_deref().unwrap_or(container.variables()));
+    let found = check::found_in(&container.which(&check::programs(), &path).await?);
+    let Some(lacks) = check::lacks(&found) else { return Ok(()) };
+    tty.write(format!("The image lacks {lacks}.\n")).await?;
+    let Some(manager) = check::manager(&found) else {
+        let known = check::MANAGERS.iter().map(|manager| manager.program).collect::<Vec<_>>().join(", ");
+        return tty
+            .write(format!(
+                "It has no package manager that is known here ({known}): answer n to go back and install it.\n"
+            ))
+            .await;
+    };
+    if ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
+        return Ok(());
+    }
+    let status = container.as_root(manager.install, env, tty).await?;
+    if status != 0 {
+        tty.write(format!("{} failed, with status {status}.\n", manager.program)).await?;
+        return Ok(());
+    }
+    let found = check::found_in(&container.which(&check::programs(), &path).await?);
+    if let Some(lacks) = check::lacks(&found) {
+        tty.write(format!("The image still lacks {lacks}.\n")).await?;
+    }
+    Ok(())
+}
+
+/// What the shell's environment is besides the image's.
+fn environment(user: &User, shell: &str, plan: &Plan, image: &[String]) -> Vec<String> {
+    let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+    let mut env = vec![
+        format!("PATH={}:{}", names::SETUP_BIN, check::path_in(image)),
+        format!("HOME={}", user.home),
+        format!("USER={}", user.name),
+        format!("LOGNAME={}", user.name),
+        format!("SHELL={shell}"),
+        format!("TERM={term}"),
+        format!("HISTFILE={}", names::SETUP_HISTORY),
+    ];
+    if !image.iter().any(|line| line.starts_with("LANG=")) {
+        env.push(format!("LANG={LANG}"));
+    }
+    if !shell.ends_with("/bash") {
+        env.push(format!("ENV={}", names::SETUP_SHRC));
+    }
+    env.extend(plan.env.iter().map(|(name, value)| format!("{name}={value}")));
+    env
+}
+
+/// What is kept with an interrupted shell.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    version: String,
+    folder: String,
+    plan: Plan,
+    shell: String,
+}
+
+impl Note {
+    fn new(plan: Plan, folder: &str, shell: String) -> Self {
+        Self { version: names::VERSION.to_owned(), folder: folder.to_owned(), plan, shell }
+    }
+
+    fn text(&self) -> Result<String, Failure> {
+        serde_json::to_string(self).map_err(|e| Failure::outside(format!("write down what was chosen: {e}")))
+    }
+
+    fn parse(text: &str, folder: &str) -> Result<Self, Failure> {
+        let note: Option<Self> = serde_json::from_str(text).ok();
+        let ours = note.filter(|note| note.version == names::VERSION && note.folder == folder);
+        ours.ok_or_else(|| {
+            Failure::outside("the kept shell is of another version of womm")
+                .help("go on with that version, or run `womm setup` and answer n")
+        })
+    }
+}
+
+/// Gives the image its name, pushes it if the cluster is to have it, and writes `.womm`.
+async fn publish(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    plan: &Plan,
+    id: &str,
+    folder: &str,
+    old: Option<Project>,
+) -> Result<(), Failure> {
+    let id = id.to_owned();
+    let made = docker::inspect(docker, &id).await?;
+    let arch = made.and_then(|image| image.architecture).unwrap_or_default();
+    let draft = Draft::new(Path::new(folder))?;
+    let before = docker::inspect(docker, &plan.name.to_string()).await?.and_then(|image| image.id);
     let renamed = before.as_ref().is_none_or(|before| *before != id);
     let before = before.filter(|before| *before != id);
     let (repository, tag) = (plan.name.repository.clone(), plan.name.tag.clone().unwrap_or_default());
     match &before {
-        Some(before) => leftovers.add(&docker, Thing::Name(repository.clone(), tag.clone(), before.clone())),
-        None if renamed => leftovers.add(&docker, Thing::Named(plan.name.to_string())),
+        Some(before) => leftovers.add(docker, Thing::Name(repository.clone(), tag.clone(), before.clone())),
+        None if renamed => leftovers.add(docker, Thing::Named(plan.name.to_string())),
         None => {}
     }
-    docker::tag(&docker, &id, &plan.name).await?;
-    match (plan.engine, &kind) {
+    docker::tag(docker, &id, &plan.name).await?;
+    match (plan.engine, kind_of(docker, plan).await?) {
         (EngineKind::Docker, _) => {}
-        (EngineKind::Kube, Some(kind)) => kind::load(&docker, kind, &plan.name).await?,
-        (EngineKind::Kube, None) => crate::push::push(&docker, &plan.name).await?,
+        (EngineKind::Kube, Some(kind)) => kind::load(docker, &kind, &plan.name).await?,
+        (EngineKind::Kube, None) => crate::push::push(docker, &plan.name).await?,
     }
-    let project = plan.project(&folder, old, &arch);
+    let project = plan.project(folder, old, &arch);
     draft.keep(&project)?;
     // From here on it is done: what follows is tidying, and does not undo it.
-    leftovers.keep(&Thing::Image(id.clone()));
+    leftovers.keep(&Thing::Image(id));
     leftovers.keep(&Thing::Named(plan.name.to_string()));
     if let Some(before) = before {
         leftovers.keep(&Thing::Name(repository, tag, before.clone()));
-        // Somebody's container may still use the image that had the name; then it stays.
-        let _ = leftovers.remove_one(&docker, &Thing::Image(before)).await;
+        // The new image may be on top of it, or somebody's container still use it; then it stays.
+        let _ = leftovers.remove_one(docker, &Thing::Image(before)).await;
     }
-    if let Some(prefix) = plan.prefix.as_ref().filter(|_| args.prefix.is_some() && plan.engine == EngineKind::Kube) {
+    if let Some(prefix) = plan.prefix.as_ref().filter(|_| plan.keep_prefix) {
         project::keep_prefix(prefix)?;
     }
     let shared = match plan.share {
@@ -103,156 +383,25 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What the command line, an older `.womm` and the kept prefix come to. Found out before anything is touched.
-#[derive(Debug)]
-struct Plan {
-    base: Reference,
-    name: Reference,
-    engine: EngineKind,
-    share: ShareKind,
-    prefix: Option<String>,
-    /// The kind cluster whose nodes the image is loaded into, instead of being pushed.
-    kind: Option<String>,
-    env: Vec<(String, String)>,
-    context: Option<String>,
-    namespace: Option<String>,
-    secret: Option<String>,
+/// All that can be known to fail is looked at before anybody invests time; the image to start from is here then.
+async fn prepare(docker: &Docker, plan: &Plan, old: Option<&Project>) -> Result<(), Failure> {
+    let kind = kind_of(docker, plan).await?;
+    let intent = checks::Intent { engine: plan.engine, name: &plan.name, kind: kind.as_ref() };
+    checks::before_setup(docker, &intent).await?;
+    let arch = start_image(docker, &plan.start).await?;
+    let context = plan.context.clone().or_else(|| old?.context.clone());
+    checks::fits_nodes(plan.engine, &arch, &Place { context, namespace: plan.namespace.clone() }).await
 }
 
-impl Plan {
-    fn new(
-        args: &cli::Setup,
-        folder: &str,
-        old: Option<&Project>,
-        kept_prefix: impl FnOnce() -> Result<Option<String>, Failure>,
-    ) -> Result<Self, Failure> {
-        if folder.contains(['\n', '\r', '\0']) {
-            return Err(Failure::usage("the folder's path has a line break in it").help("rename it"));
-        }
-        let engine = args.engine.or(old.map(|o| o.engine)).unwrap_or_default();
-        let share = args.share.unwrap_or(match engine {
-            EngineKind::Docker => ShareKind::Bind,
-            EngineKind::Kube => ShareKind::None,
-        });
-        check_share(engine, share)?;
-        if matches!(share, ShareKind::Lazy | ShareKind::Eager | ShareKind::EagerBack) {
-            return Err(Failure::usage(format!("the share \"{}\" is not built yet", name_of(share)))
-                .help("use --share none, or --engine docker with --share bind"));
-        }
-        let had_prefix = old.is_some_and(|o| o.extra.get(key::PREFIX).is_some_and(Value::is_string));
-        let pushed = args.prefix.is_some() || args.name.is_some() || had_prefix || engine == EngineKind::Docker;
-        let context = args.context.clone().or_else(|| old?.context.clone());
-        let kind = if pushed { None } else { kind::named(context.as_deref()) };
-        let prefix = match (&args.prefix, engine) {
-            (Some(prefix), _) => Some(reference::prefix(prefix)?),
-            (None, EngineKind::Docker) => None,
-            (None, EngineKind::Kube) if kind.is_some() => None,
-            (None, EngineKind::Kube) => {
-                let of_old = old.and_then(|o| o.extra.get(key::PREFIX)).and_then(Value::as_str).map(str::to_owned);
-                of_old.map_or_else(kept_prefix, |prefix| Ok(Some(prefix)))?
-            }
-        };
-        let needs_prefix = engine == EngineKind::Kube && kind.is_none() && args.name.is_none();
-        if needs_prefix && prefix.as_deref().unwrap_or_default().is_empty() {
-            return Err(Failure::usage("engine kube needs a place from which the cluster can pull the image")
-                .help("give --prefix docker.io/me/, or --engine docker to run in containers of this machine"));
-        }
-        let name = match &args.name {
-            Some(name) => Reference::parse(name)?,
-            None => {
-                let last = match old.and_then(|o| ours(&o.image)) {
-                    Some(last) => last,
-                    None => format!("{IMAGE}{}", letters(8)?),
-                };
-                let tag = if kind.is_some() { kind::TAG } else { "latest" };
-                Reference::parse(&format!("{}{last}:{tag}", prefix.as_deref().unwrap_or_default()))?
-            }
-        };
-        if name.digest.is_some() {
-            return Err(Failure::usage(format!("--name {name}: a digest can't be chosen")));
-        }
-        let env = args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?;
-        let (context, namespace, secret) = (args.context.clone(), args.namespace.clone(), args.secret.clone());
-        let base = Reference::parse(&args.base)?;
-        Ok(Self { base, name, engine, share, prefix, kind, env, context, namespace, secret })
-    }
-
-    /// Where pods would run.
-    fn place(&self, old: Option<&Project>) -> Place {
-        let context = self.context.clone().or_else(|| old?.context.clone());
-        Place { context, namespace: self.namespace.clone() }
-    }
-
-    /// What `.womm` is to say: this plan, and of an older file what the plan says nothing about.
-    fn project(&self, folder: &str, old: Option<Project>, arch: &str) -> Project {
-        let old = old.unwrap_or_default();
-        let mut extra = old.extra;
-        for (key, value) in [(key::IMAGE_AGENT, names::VERSION), (key::IMAGE_ARCH, arch)] {
-            extra.insert(key.into(), value.into());
-        }
-        extra.insert(key::PREFIX.into(), self.prefix.as_deref().map_or(Value::Null, Value::from));
-        Project {
-            share_kind: self.share,
-            share_path: None,
-            image: self.name.to_string(),
-            cwd: folder.to_owned(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            namespace: self.namespace.clone().or(old.namespace),
-            secret_name: self.secret.clone().or(old.secret_name),
-            context: self.context.clone().or(old.context),
-            engine: self.engine,
-            extra,
-        }
+async fn kind_of(docker: &Docker, plan: &Plan) -> Result<Option<kind::Kind>, Failure> {
+    match &plan.kind {
+        Some(name) => kind::find(docker, name).await.map(Some),
+        None => Ok(None),
     }
 }
 
-/// The last part of an image's name, if it is one of ours: any other must not be taken away from its image.
-fn ours(image: &str) -> Option<String> {
-    let reference = Reference::parse(image).ok()?;
-    let last = reference.repository.rsplit('/').next()?;
-    let at = last.find(IMAGE)?;
-    let letters = &last[at + IMAGE.len()..];
-    (letters.len() == 8 && letters.bytes().all(|b| b.is_ascii_lowercase())).then(|| last[at..].to_owned())
-}
-
-/// `--env`.
-fn variable(text: &str) -> Result<(String, String), Failure> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value.to_owned())),
-        None => (text, None),
-    };
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !letters || name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Failure::usage(format!("--env {text}: \"{name}\" is no name of a variable")));
-    }
-    let value = match value {
-        Some(value) => value,
-        None => std::env::var(name).map_err(|e| match e {
-            std::env::VarError::NotPresent => Failure::usage(format!("--env {name}: it is not set here")),
-            std::env::VarError::NotUnicode(_) => Failure::usage(format!("--env {name}: its value is not UTF-8")),
-        })?,
-    };
-    if value.contains('\0') {
-        return Err(Failure::usage(format!("--env {name}: a NUL byte can't be in its value")));
-    }
-    Ok((name.to_owned(), value))
-}
-
-/// Lower-case letters at random.
-///
-/// # Errors
-/// Outside (3) if the kernel gives no random bytes.
-pub fn letters(number: usize) -> Result<String, Failure> {
-    let mut bytes = vec![0; number];
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| Failure::outside(format!("read /dev/urandom: {e}")))?;
-    // 256 is no multiple of 26, which does not matter for names.
-    Ok(bytes.into_iter().map(|b| char::from(b'a' + b % 26)).collect())
-}
-
-/// The base image, pulled if it is not here.
-async fn base(docker: &Docker, name: &Reference) -> Result<bollard::models::ImageInspect, Failure> {
+/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine; its architecture.
+async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failure> {
     let text = name.to_string();
     let found = match docker::inspect(docker, &text).await? {
         Some(found) => found,
@@ -263,29 +412,81 @@ async fn base(docker: &Docker, name: &Reference) -> Result<bollard::models::Imag
         }
     };
     checks::fits_agent(name, found.os.as_deref(), found.architecture.as_deref())?;
-    Ok(found)
+    let layers = found.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len());
+    if layers + 2 > MOST_LAYERS {
+        return Err(Failure::outside(format!(
+            "image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"
+        ))
+        .help("begin anew with `womm setup --fresh`"));
+    }
+    Ok(found.architecture.unwrap_or_default())
 }
 
-/// What is to be added to the base image.
-async fn recipe(
+/// The image to start from with the agent and the user in it; its id. Nothing is added that is there already.
+async fn furnished(
     docker: &Docker,
     leftovers: &Leftovers,
     plan: &Plan,
-    user: &User,
-    group: &str,
-) -> Result<Recipe, Failure> {
-    let base = plan.base.to_string();
-    let agent = crate::agent::read_agent()?;
+    whose: &Whose,
+    env: Vec<(String, String)>,
+) -> Result<(String, Inside), Failure> {
+    let (recipe, inside) = recipe(docker, leftovers, &plan.start, whose, env).await?;
+    let start = docker::inspect(docker, &recipe.base).await?;
+    let start = start.ok_or_else(|| Failure::outside(format!("image \"{}\" is gone", recipe.base)))?;
+    let known = start.config.and_then(|config| config.labels).unwrap_or_default();
+    let labelled = recipe.labels.iter().all(|(name, value)| known.get(*name) == Some(value));
+    let id = match start.id {
+        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => id,
+        _ => crate::agent::build(docker, leftovers, &recipe).await?,
+    };
+    Ok((id, inside))
+}
+
+/// What the setup shell wants to know of the image.
+struct Inside {
+    /// The shell that the user gets: the image's for them if it is one that can tell what it exports, else bash, else sh.
+    shell: Option<String>,
+    /// Where package managers keep what they downloaded: of no use in the image, where jobs install nothing.
+    caches: Vec<String>,
+}
+
+impl Inside {
+    async fn find(probe: &Probe<'_>, of_user: Option<String>) -> Result<Self, Failure> {
+        let of_user = of_user.filter(|shell| SHELLS.iter().any(|name| shell.rsplit('/').next() == Some(name)));
+        let shell = best_shell(probe, of_user).await?;
+        let there = probe.at(&shell).await? == (At::File { executable: true });
+        let mut caches = Vec::new();
+        for cache in CACHES {
+            if probe.at(cache).await? == At::Folder {
+                caches.push((*cache).to_owned());
+            }
+        }
+        Ok(Self { shell: there.then_some(shell), caches })
+    }
+}
+
+/// What is to be added to the image to start from.
+async fn recipe(
+    docker: &Docker,
+    leftovers: &Leftovers,
+    start: &Reference,
+    whose: &Whose,
+    env: Vec<(String, String)>,
+) -> Result<(Recipe, Inside), Failure> {
+    let (base, user) = (start.to_string(), &whose.user);
+    let agent = Entry::file(names::AGENT_BAKED, crate::agent::read_agent()?, 0o755);
     let probe = Probe::open(docker, leftovers, &base).await?;
     let mut entries = Vec::new();
     let mut folders = probe.missing_above(names::AGENT_BAKED).await?;
 
     let passwd = probe.read("/etc/passwd").await?;
     let groups = probe.read("/etc/group").await?;
-    let shell = best_shell(&probe, layer::shell_of(passwd.as_ref(), user.uid)).await?;
+    let of_user = layer::shell_of(passwd.as_ref(), user.uid);
+    let shell = best_shell(&probe, of_user.clone()).await?;
+    let inside = Inside::find(&probe, of_user).await?;
     let files: Vec<_> = layer::passwd(passwd.as_ref(), user, &shell)
         .into_iter()
-        .chain(layer::group(groups.as_ref(), user.gid, group))
+        .chain(layer::group(groups.as_ref(), user, &whose.groups))
         .collect();
     if !files.is_empty() {
         folders.extend(probe.missing_above("/etc/passwd").await?);
@@ -296,6 +497,7 @@ async fn recipe(
         folders.extend(probe.missing_above(home).await?);
     }
     let tmp = probe.at("/tmp").await? == At::Nothing;
+    let has_agent = probe.read(names::AGENT_BAKED).await?.is_some_and(|there| is(&agent, &there));
     probe.close().await?;
 
     folders.sort(); // outer folders before inner ones
@@ -308,8 +510,14 @@ async fn recipe(
         entries.push(Entry::folder(home, 0o755, user.uid.into(), user.gid.into()));
     }
     entries.extend(files);
-    entries.push(Entry::file(names::AGENT_BAKED, agent, 0o755));
-    Ok(Recipe { base, entries, labels: layer::labels(Some(user)), env: plan.env.clone(), entrypoint: None })
+    entries.extend(Some(agent).filter(|_| !has_agent));
+    Ok((Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None }, inside))
+}
+
+/// Whether a file of the image is what would be put there.
+fn is(entry: &Entry, there: &Content) -> bool {
+    entry.content.as_ref() == Some(&there.bytes)
+        && (entry.mode, entry.uid, entry.gid) == (there.mode, there.uid, there.gid)
 }
 
 /// The shell for the user's line in passwd: what the image has for that uid, else bash, else sh.
@@ -320,60 +528,4 @@ async fn best_shell(probe: &Probe<'_>, known: Option<String>) -> Result<String, 
         }
     }
     Ok("/bin/sh".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
-        let words = ["womm-image", "setup", "--yes"].into_iter().chain(line.split_whitespace());
-        let cli::Verb::Setup(args) = cli::Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb else {
-            unreachable!("the verb is setup")
-        };
-        Plan::new(&args, "/p", old, || Ok(kept.map(str::to_owned))).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn defaults_follow_the_engine() {
-        let made = plan("--engine docker", None, Some("r.io/")).expect("enough is said");
-        assert_eq!((made.share, made.prefix), (ShareKind::Bind, None));
-        assert!(made.name.repository.starts_with(IMAGE), "{}", made.name);
-        let made = plan("", None, Some("r.io/")).expect("the prefix is kept");
-        assert_eq!((made.engine, made.share), (EngineKind::Kube, ShareKind::None));
-        assert!(made.name.to_string().starts_with("r.io/womm-image-"));
-        assert!(plan("", None, None).expect_err("no prefix").contains("--prefix"));
-        assert!(plan("--share lazy --prefix a/", None, None).expect_err("later").contains("not built yet"));
-        assert!(plan("--engine docker --share eager", None, None).expect_err("never").contains("no share"));
-        assert!(plan("--engine docker --base A:b", None, None).expect_err("no name").contains("A:b"));
-    }
-
-    #[test]
-    fn a_second_setup_keeps_name_and_engine_but_takes_no_foreign_name() {
-        let image = "r.io/womm-image-abcdefgh:latest".to_owned();
-        let old = Project { image, engine: EngineKind::Docker, ..Default::default() };
-        assert_eq!(plan("", Some(&old), None).expect("valid").name.to_string(), "womm-image-abcdefgh:latest");
-        let made = plan("--prefix x.io/me", Some(&old), None).expect("valid");
-        assert_eq!(made.name.to_string(), "x.io/me/womm-image-abcdefgh:latest");
-        let foreign = Project { image: "ubuntu:22.04".into(), ..old };
-        assert!(plan("", Some(&foreign), None).expect("valid").name.repository.starts_with(IMAGE));
-    }
-
-    #[test]
-    fn variables_need_a_name_and_a_value() {
-        assert_eq!(variable("A_1=b=c\nd"), Ok(("A_1".into(), "b=c\nd".into())));
-        for text in ["", "=x", "1A=x", "A B=x", "NO_SUCH_VARIABLE_HERE"] {
-            assert!(variable(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_older_file_s_settings_stay_unless_said_otherwise() {
-        let old = Project { image: "i".into(), namespace: Some("team".into()), ..Default::default() };
-        let made = plan("--engine docker --context c", Some(&old), None).expect("valid");
-        let project = made.project("/p", Some(old), "amd64");
-        assert_eq!((project.namespace.as_deref(), project.context.as_deref()), (Some("team"), Some("c")));
-        assert_eq!(project.extra[key::IMAGE_ARCH], "amd64");
-    }
 }

@@ -42,6 +42,21 @@ pub const AGENT_COPIED: &str = "/run/womm/womm-agent";
 /// The agent's socket, in the pod.
 pub const AGENT_SOCKET: &str = "/run/womm/agent.sock";
 
+/// While `womm setup` has its shell: a tmpfs in that container, in a folder that is no part of any image.
+pub const SETUP_DIR: &str = "/dev/womm";
+/// In it: what is found before the image's own programs, `sudo` for one.
+pub const SETUP_BIN: &str = "/dev/womm/bin";
+/// In it: the socket at which root's process of the container takes `sudo`.
+pub const SETUP_SUDO: &str = "/dev/womm/sudo.sock";
+/// In it: what the setup shell reads when it starts, bash and the others.
+pub const SETUP_BASHRC: &str = "/dev/womm/bashrc";
+/// See [`SETUP_BASHRC`].
+pub const SETUP_SHRC: &str = "/dev/womm/shrc";
+/// In it: the setup shell's history, which is not for the image.
+pub const SETUP_HISTORY: &str = "/dev/womm/history";
+/// In the container itself, so that it is there again when a stopped one goes on, and away while an image is made of it.
+pub const SETUP_KEPT: &str = "/.womm-setup";
+
 /// Agent: the cwd of jobs whose own is not given, and the folder that is shared.
 pub const ENV_CWD: &str = "WOMM_CWD";
 /// Agent: make a job's cwd if it is missing (share "none").

@@ -15,6 +15,8 @@ mod objects;
 mod trouble;
 mod watch;
 
+pub use objects::check_bind;
+
 use crate::{Error, Wire};
 use std::collections::HashMap;
 use std::future::Future;

@@ -77,7 +77,10 @@ fn check_folder(cwd: &str) -> Result<(), Error> {
 }
 
 /// Folders that can't be the user's in a container, because the image's own, the kernel's or WOMM's are there.
-fn check_bind(cwd: &str) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Invalid`] for such a folder.
+pub fn check_bind(cwd: &str) -> Result<(), Error> {
     check_folder(cwd)?;
     let path = Path::new(cwd);
     let holds = |inner: &str| Path::new(inner).starts_with(path);

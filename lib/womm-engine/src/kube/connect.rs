@@ -164,6 +164,14 @@ pub(super) async fn reopen(task: &Task) -> Result<Kube, Error> {
     Ok(kube)
 }
 
+/// Whether it is said which cluster is meant: by a kubeconfig with a current context, or by running in a pod. A kubeconfig
+/// that can't be read says so, too: what is wrong with it comes to light when it is used.
+pub fn has_context() -> bool {
+    let selected = |config: Kubeconfig| config.current_context.is_some_and(|name| !name.is_empty());
+    let found = Files::of_environment().and_then(|files| files.read());
+    env::var_os(ENV_IN_CLUSTER).is_some() || found.map_or(true, |config| config.is_some_and(selected))
+}
+
 async fn of_kubeconfig(
     mut kubeconfig: Kubeconfig,
     files: &Files,

@@ -23,7 +23,7 @@ mod rights;
 mod trouble;
 mod watch;
 
-pub use connect::{current_context, is_within};
+pub use connect::{current_context, has_context, is_within};
 pub use examine::{Subject, unfit};
 
 use crate::{Error, Extras, Place, Wire};

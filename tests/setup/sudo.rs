@@ -1,0 +1,98 @@
+//! `sudo` in the shell: root's powers without a program that has them.
+
+use crate::world::{World, run, throw_away};
+
+#[test]
+fn commands_run_as_root_and_end_as_they_do() {
+    let world = World::new().for_audrey();
+    let mut terminal = world.shell("");
+    let said = run(
+        &mut terminal,
+        "sudo id -u; sudo sh -c 'exit 7'; echo $?; sudo sh -c 'kill -KILL $$'; echo $?; sudo nothing-here; echo $?",
+    );
+    assert!(said.contains("0\r\n7\r\n") && said.contains("137\r\n") && said.ends_with("1\r\n"), "{said}");
+    assert!(said.contains("sudo: nothing-here: command not found"), "{said}");
+    // Pipes and files are passed on as they are.
+    let said = run(
+        &mut terminal,
+        "echo a | sudo cat | tr a b; sudo sh -c 'echo err >&2' 2>&1 >/dev/null | tr r R; sudo cat </etc/hostname | wc -l",
+    );
+    assert_eq!(said, "b\r\neRR\r\n1\r\n");
+    let said = run(
+        &mut terminal,
+        "X=1 sudo env | grep -c ^X=1; sudo Y=2 sh -c 'echo $Y $HOME $USER $SUDO_USER'; sudo -E sh -c 'echo $HOME'",
+    );
+    let (home, user) =
+        (world.project.home(), if rustix::process::getuid().is_root() { "audrey" } else { world.project.user() });
+    assert_eq!(said, format!("1\r\n2 /root root {user}\r\n{}\r\n", home.display()));
+    let said = run(
+        &mut terminal,
+        "cd /tmp; sudo -s pwd; sudo -i pwd; sudo -u nobody id -un; sudo -v && echo fine; sudo; echo $?",
+    );
+    assert!(said.starts_with("/tmp\r\n/root\r\nnobody\r\nfine\r\nsudo: ") && said.ends_with("1\r\n"), "{said}");
+    // What it starts in the background stays, as a service would.
+    let said = run(
+        &mut terminal,
+        "sudo sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!' >pid; sudo kill -0 $(cat pid) && echo lives",
+    );
+    assert_eq!(said, "lives\r\n");
+    // Nobody else may ask.
+    let said = run(&mut terminal, "sudo -u nobody sudo id -u || echo refused");
+    assert!(said.ends_with("refused\r\n"), "{said}");
+    throw_away(terminal);
+    world.nothing_was_made();
+}
+
+#[test]
+fn its_terminal_is_the_users() {
+    let world = World::new().for_audrey();
+    let mut terminal = world.shell("");
+    let said = run(&mut terminal, "sudo sh -c 'tty; stty size; : </dev/tty && echo mine'");
+    assert_eq!(said, "/dev/pts/1\r\n33 101\r\nmine\r\n");
+    // ^C is the command's.
+    terminal.keys("sudo sh -c \"echo be''gin; exec sleep 1000\"\n");
+    terminal.until("begin");
+    terminal.keys("\x03");
+    terminal.until("prompt> ");
+    assert_eq!(run(&mut terminal, "echo $?"), "130\r\n");
+    // ^Z stops it for the shell, which lets it go on.
+    terminal.keys("sudo sh -c \"echo be''gin; exec cat\"\n");
+    terminal.until("begin");
+    terminal.keys("\x1a");
+    terminal.until("Stopped");
+    terminal.until("prompt> ");
+    terminal.keys("fg\n");
+    terminal.until("exec cat");
+    terminal.keys("typed\n");
+    terminal.until("typed\r\ntyped");
+    terminal.keys("\x04");
+    terminal.until("prompt> ");
+    // A root's shell with jobs of its own, and a size that changes.
+    terminal.keys("sudo bash --norc\n");
+    terminal.until("# ");
+    terminal.keys("PS1='root''> '\n");
+    terminal.until("root> ");
+    terminal.resize(50, 120);
+    terminal.keys("until [ \"$(stty size)\" = '50 120' ]; do sleep 0.1; done; echo resi''zed\n");
+    terminal.until("resized");
+    terminal.keys("sh -c \"echo be''gin; exec sleep 1000\"\n");
+    terminal.until("begin");
+    terminal.keys("\x1a");
+    terminal.until("Stopped");
+    terminal.until("root> ");
+    terminal.keys("fg\n");
+    terminal.until("exec sleep");
+    terminal.keys("\x03");
+    terminal.until("root> ");
+    terminal.keys("exit 5\n");
+    terminal.until("prompt> ");
+    assert_eq!(run(&mut terminal, "echo $?"), "5\r\n");
+    // Without a terminal on both sides, signals are passed on.
+    terminal.keys("sudo sh -c \"echo be''gin >&2; exec sleep 1000\" | cat\n");
+    terminal.until("begin");
+    terminal.keys("\x03");
+    terminal.until("prompt> ");
+    assert_eq!(run(&mut terminal, "sudo true; echo $?"), "0\r\n");
+    throw_away(terminal);
+    world.nothing_was_made();
+}
