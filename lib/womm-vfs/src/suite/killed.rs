@@ -30,7 +30,7 @@ const ANSWER: usize = 24;
 /// No process works longer.
 const WITHIN: Duration = Duration::from_secs(120);
 /// Operations before the kill.
-const OPERATIONS: usize = 250;
+pub const OPERATIONS: usize = 250;
 
 /// A backend whose state is in a folder.
 pub trait Kept: Backend {
@@ -43,23 +43,64 @@ pub trait Kept: Backend {
 /// # Panics
 /// If something is missing.
 pub async fn is_survived<B: Kept>(test: &str, kills: usize, folder: impl Fn() -> PathBuf) {
+    let checked = async |folder: &Path, seed| check::<B>(folder, seed).await;
+    of(test, kills, folder, |_| {}, work::<B>, checked).await;
+}
+
+/// The same for any work, on a folder that is made ready first. The work notes its answers with [`note_answer`], at most
+/// [`OPERATIONS`] of which are waited for.
+///
+/// # Panics
+/// If something is missing.
+pub async fn of(
+    test: &str,
+    kills: usize,
+    folder: impl Fn() -> PathBuf,
+    ready: impl Fn(&Path),
+    work: impl AsyncFn(&Path, u64),
+    check: impl AsyncFn(&Path, u64),
+) {
     if let (Ok(folder), Ok(seed)) = (std::env::var(FOLDER), std::env::var(SEED)) {
-        return work::<B>(Path::new(&folder), seed.parse().expect("a seed is a number")).await;
+        return work(Path::new(&folder), seed.parse().expect("a seed is a number")).await;
     }
     for _ in 0..kills {
         let folder = folder();
         let (seed, most) = (fastrand::u64(..), fastrand::usize(1..OPERATIONS));
         eprintln!("seed {seed}, killed after {most}");
         fs::create_dir_all(&folder).expect("a folder is made");
+        ready(&folder);
         kill(spawn(test, &folder, seed), &folder.join(ANSWERS), most);
-        check::<B>(&folder, seed).await;
+        check(&folder, seed).await;
         fs::remove_dir_all(&folder).expect("the folder is removed");
     }
 }
 
+/// Notes an answer, all of it or nothing.
+///
+/// # Panics
+/// If it can't.
+pub fn note_answer(folder: &Path, answer: [u64; 3]) {
+    let mut answers = File::options().create(true).append(true).open(folder.join(ANSWERS)).expect("answers are noted");
+    answers.write_all(&answer.map(u64::to_be_bytes).concat()).expect("an answer is noted");
+}
+
+/// Those that were noted.
+///
+/// # Panics
+/// If they can't be read.
+#[must_use]
+pub fn answers(folder: &Path) -> Vec<[u64; 3]> {
+    let noted = fs::read(folder.join(ANSWERS)).expect("answers are there");
+    let number = |answer: &[u8; ANSWER], at: usize| {
+        let bytes = answer[at..].first_chunk().expect("there are 24");
+        u64::from_be_bytes(*bytes)
+    };
+    let (answers, _) = noted.as_chunks::<ANSWER>();
+    answers.iter().map(|answer| [0, 8, 16].map(|at| number(answer, at))).collect()
+}
+
 /// Works until it is killed.
 async fn work<B: Kept>(folder: &Path, seed: u64) {
-    let mut answers = File::create(folder.join(ANSWERS)).expect("answers can be noted");
     let mut run = Run::new(Session::over(B::at(folder)), seed);
     let began = Instant::now();
     while began.elapsed() < WITHIN {
@@ -69,8 +110,7 @@ async fn work<B: Kept>(folder: &Path, seed: u64) {
         let changed = run.changed.iter().next().copied();
         let change = changed.map_or(0, |node| run.changes[node]);
         let node = changed.map_or(u64::MAX, |node| node as u64);
-        let answer = [made, node, change].map(u64::to_be_bytes).concat();
-        answers.write_all(&answer).expect("an answer is noted");
+        note_answer(folder, [made, node, change]);
     }
 }
 
@@ -116,11 +156,9 @@ impl Backend for Memory {
 }
 
 async fn check<B: Kept>(folder: &Path, seed: u64) {
-    let noted = fs::read(folder.join(ANSWERS)).expect("answers are there");
-    let (answers, _) = noted.as_chunks::<ANSWER>();
     let mut replay = Run::new(Session::<Memory>::fresh(), seed);
     let mut run = Run::new(Session::over(B::at(folder)), seed);
-    for answer in answers {
+    for answer in answers(folder) {
         replay.step().await;
         note(&mut run, answer);
     }
@@ -138,11 +176,7 @@ async fn check<B: Kept>(folder: &Path, seed: u64) {
     compare_entries(&run, &replay.model, &doubtful).await;
 }
 
-fn note<B: Backend>(run: &mut Run<B>, answer: &[u8; ANSWER]) {
-    let [made, node, change] = [0, 8, 16].map(|at| {
-        let bytes = answer[at..].first_chunk().expect("there are 24");
-        u64::from_be_bytes(*bytes)
-    });
+fn note<B: Backend>(run: &mut Run<B>, [made, node, change]: [u64; 3]) {
     if made != 0 {
         run.ids.push(NodeId(made));
         run.changes.push(0);
