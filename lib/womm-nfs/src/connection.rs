@@ -3,18 +3,22 @@
 use crate::budget::{Budget, Hold};
 use crate::compound::{self, Caller};
 use crate::limits::{MOST_CALLS_OF_CONNECTION, STALLED};
-use crate::rpc::record::{Records, mark};
+use crate::rpc::record::{Record, Records, mark};
 use crate::rpc::{self, Message, Procedure};
 use crate::server::{Server, address};
 use crate::xdr::Encoder;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use std::task::Poll;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use womm_vfs::Vfs;
 
 /// A reply on its way, and what is counted for it until it is sent.
@@ -60,32 +64,41 @@ impl Buf for Reply {
     }
 }
 
+/// What all calls of a connection share.
+struct Connection<V> {
+    server: Server<V>,
+    number: u64,
+    address: IpAddr,
+    budget: Budget,
+    /// A reply is written whole before the next one, by whoever made it.
+    to: Mutex<OwnedWriteHalf>,
+    /// The client takes nothing any more.
+    broken: CancellationToken,
+}
+
 /// Serves until the client goes, or sends what is no RPC, or takes nothing any more.
 pub async fn serve<V: Vfs>(server: &Server<V>, stream: TcpStream, peer: SocketAddr) {
     // A reply is written at once; a machine that is gone is noticed in the end.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
-    let caller = Connection { number: server.next_connection(), peer, budget: server.budget().for_connection() };
     let (from, to) = stream.into_split();
-    let (replies_tx, replies_rx) = mpsc::channel(MOST_CALLS_OF_CONNECTION);
+    let connection = Arc::new(Connection {
+        server: server.clone(),
+        number: server.next_connection(),
+        address: address(peer),
+        budget: server.budget().for_connection(),
+        to: Mutex::new(to),
+        broken: CancellationToken::new(),
+    });
     tokio::select! {
-        _ = read(server, &caller, Records::new(from), replies_tx) => {}
-        _ = write(to, replies_rx) => {}
+        _ = read(&connection, Records::new(from)) => {}
+        () = connection.broken.cancelled() => {}
     }
+    // What is answered from now on is dropped.
+    connection.broken.cancel();
 }
 
-struct Connection {
-    number: u64,
-    peer: SocketAddr,
-    budget: Budget,
-}
-
-async fn read<V: Vfs>(
-    server: &Server<V>,
-    connection: &Connection,
-    mut records: Records<tokio::net::tcp::OwnedReadHalf>,
-    replies: mpsc::Sender<Reply>,
-) -> io::Result<()> {
+async fn read<V: Vfs>(connection: &Arc<Connection<V>>, mut records: Records<OwnedReadHalf>) -> io::Result<()> {
     let calls = Arc::new(Semaphore::new(MOST_CALLS_OF_CONNECTION));
     loop {
         // A place is given back when its reply was sent: who takes no replies is not read from any more.
@@ -94,33 +107,24 @@ async fn read<V: Vfs>(
             drop(place);
             return half_closed(&calls).await;
         };
-        let call = match rpc::read(record.message) {
-            Ok(Message::Call(call)) => call,
-            Ok(Message::Refuse(bytes)) => {
-                let mut body = Encoder::new();
-                body.fixed_opaque(&bytes);
-                send(&replies, Reply::new(body, Hold::default(), place)).await;
-                continue;
+        let mut answering = Box::pin(connection.clone().answer(record, place));
+        // A call by itself is mostly done at once, in this task: to wake another one would take longer. Of several, each has its
+        // own. One goes on when the connection ends: what was begun is done, and a retry over another one finds its reply.
+        let alone = !records.has_more() && calls.available_permits() + 1 == MOST_CALLS_OF_CONNECTION;
+        if alone {
+            match poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
+                Poll::Ready(result) => {
+                    result?;
+                    continue;
+                }
+                Poll::Pending => {}
             }
-            Ok(Message::Ignore) => continue,
-            Err(malformed) => return Err(io::Error::other(malformed)),
-        };
-        let caller = Caller {
-            credentials: call.credentials,
-            address: address(connection.peer),
-            connection: connection.number,
-            budget: connection.budget.clone(),
-        };
-        let Procedure::Compound(arguments) = call.procedure else {
-            send(&replies, Reply::new(rpc::success(call.id), Hold::default(), place)).await;
-            continue;
-        };
-        let (server, replies, hold) = (server.clone(), replies.clone(), record.hold);
-        // It goes on when the connection ends: what was begun is done, and a retry on another one finds its reply.
+        }
+        let broken = connection.broken.clone();
         tokio::spawn(async move {
-            let (body, reply_hold) = answer(&server, caller, call.id, arguments).await;
-            drop(hold);
-            send(&replies, Reply::new(body, reply_hold, place)).await;
+            if answering.await.is_err() {
+                broken.cancel();
+            }
         });
     }
 }
@@ -131,41 +135,56 @@ async fn half_closed(calls: &Semaphore) -> io::Result<()> {
     calls.acquire_many(all).await.map(|_| ()).map_err(io::Error::other)
 }
 
-async fn answer<V: Vfs>(
-    server: &Server<V>,
-    caller: Caller,
-    id: u32,
-    arguments: crate::xdr::Decoder,
-) -> (Encoder, Hold) {
-    match compound::run(server, &caller, arguments).await {
-        Ok((results, hold)) => {
-            let mut body = rpc::success(id);
-            body.append(results);
-            (body, hold)
-        }
-        Err(_) => {
-            let mut body = Encoder::new();
-            body.fixed_opaque(&rpc::garbage(id));
-            (body, Hold::default())
-        }
+impl<V: Vfs> Connection<V> {
+    /// Answers a message. An error ends the connection.
+    async fn answer(self: Arc<Self>, record: Record, place: OwnedSemaphorePermit) -> io::Result<()> {
+        let call = match rpc::read(record.message) {
+            Ok(Message::Call(call)) => call,
+            Ok(Message::Refuse(bytes)) => return self.send(plain(&bytes), Hold::default(), place).await,
+            Ok(Message::Ignore) => return Ok(()),
+            Err(malformed) => return Err(io::Error::other(malformed)),
+        };
+        let Procedure::Compound(arguments) = call.procedure else {
+            return self.send(rpc::success(call.id), Hold::default(), place).await;
+        };
+        let caller = Caller {
+            credentials: call.credentials,
+            address: self.address,
+            connection: self.number,
+            budget: self.budget.clone(),
+        };
+        let (body, hold) = match compound::run(&self.server, &caller, arguments).await {
+            Ok((results, hold)) => {
+                let mut body = rpc::success(call.id);
+                body.append(results);
+                (body, hold)
+            }
+            Err(_) => (plain(&rpc::garbage(call.id)), Hold::default()),
+        };
+        drop(record.hold);
+        self.send(body, hold, place).await
     }
-}
 
-async fn send(replies: &mpsc::Sender<Reply>, reply: Reply) {
-    // Nobody is there to take it once the connection has ended.
-    let _ = replies.send(reply).await;
-}
-
-async fn write(mut to: impl AsyncWrite + Unpin, mut replies: mpsc::Receiver<Reply>) -> io::Result<()> {
-    while let Some(mut reply) = replies.recv().await {
+    async fn send(&self, body: Encoder, hold: Hold, place: OwnedSemaphorePermit) -> io::Result<()> {
+        let mut reply = Reply::new(body, hold, place);
+        let mut to = self.to.lock().await;
         while reply.has_remaining() {
+            if self.broken.is_cancelled() {
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             let written = tokio::time::timeout(STALLED, to.write_buf(&mut reply)).await;
             if written.map_err(io::Error::other)?? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
+        Ok(())
     }
-    Ok(())
+}
+
+fn plain(bytes: &[u8]) -> Encoder {
+    let mut body = Encoder::new();
+    body.fixed_opaque(bytes);
+    body
 }
 
 #[cfg(test)]

@@ -42,6 +42,11 @@ impl<R: AsyncRead + Unpin> Records<R> {
         Self { from, buffer: BytesMut::new(), stalled: STALLED }
     }
 
+    /// Whether something of the next message has come.
+    pub fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// The next message; none at the end. Waits for one as long as it takes, but not in the middle of one; and for memory.
     ///
     /// # Errors

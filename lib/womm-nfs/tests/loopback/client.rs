@@ -325,7 +325,10 @@ pub struct Connection {
 
 impl Connection {
     pub async fn new(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a server");
+        Self::over(TcpStream::connect(address).await.expect("a server"))
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP");
         Self { stream, xid: 0, user: 0, minor: 2 }
     }
@@ -339,6 +342,10 @@ impl Connection {
     }
 
     pub async fn send(&mut self, ops: Ops) -> u32 {
+        self.try_send(ops).await.expect("it takes it")
+    }
+
+    async fn try_send(&mut self, ops: Ops) -> std::io::Result<u32> {
         self.xid += 1;
         let mut credentials = Encoder::new();
         credentials.u32(0).opaque(b"test").u32(self.user).u32(0).u32(0);
@@ -346,13 +353,17 @@ impl Connection {
         call.u32(self.xid).u32(0).u32(2).u32(100_003).u32(4).u32(1).u32(1);
         call.opaque(&credentials.into_bytes()).u32(0).u32(0);
         call.append(ops.arguments(self.minor));
-        self.send_raw(&call.into_bytes()).await;
-        self.xid
+        self.try_send_raw(&call.into_bytes()).await?;
+        Ok(self.xid)
     }
 
     pub async fn send_raw(&mut self, message: &[u8]) {
+        self.try_send_raw(message).await.expect("it takes it");
+    }
+
+    async fn try_send_raw(&mut self, message: &[u8]) -> std::io::Result<()> {
         let bytes = [&mark(message.len())[..], message].concat();
-        self.stream.write_all(&bytes).await.expect("it takes it");
+        self.stream.write_all(&bytes).await
     }
 
     /// The next message, without its mark; none at the end.
@@ -370,12 +381,23 @@ impl Connection {
 
     /// The next reply.
     pub async fn receive(&mut self) -> (u32, Reply) {
-        let message =
-            tokio::time::timeout(super::DEADLINE, self.receive_raw()).await.expect("in time").expect("a reply");
+        self.try_receive().await.expect("a reply")
+    }
+
+    async fn try_receive(&mut self) -> Option<(u32, Reply)> {
+        let message = tokio::time::timeout(super::DEADLINE, self.receive_raw()).await.expect("in time")?;
         let mut from = Decoder::new(message);
         let words: Vec<u32> = (0..6).map(|_| from.u32().expect("a header")).collect();
         assert_eq!(words[1..], [1, 0, 0, 0, 0], "it is accepted");
-        (words[0], Reply::read(from.rest().clone()))
+        Some((words[0], Reply::read(from.rest().clone())))
+    }
+
+    /// The reply, unless the connection ends before it.
+    pub async fn try_run(&mut self, ops: Ops) -> Option<Reply> {
+        let sent = self.try_send(ops).await.ok()?;
+        let (xid, reply) = self.try_receive().await?;
+        assert_eq!(xid, sent);
+        Some(reply)
     }
 
     pub async fn run(&mut self, ops: Ops) -> Reply {
