@@ -34,7 +34,7 @@ end() {
 	for guest in a b; do ok "$guest unmounts" on -t 60 "$guest" 'umount /mnt'; done
 	if [ "$failed" != 0 ]; then
 		for guest in a b; do guest console "$guest" | tail -n 15 | sed "s/^/# console of $guest: /"; done
-		tail -n 15 "$WOMM_NFS_WORLD/server/log" | sed 's/^/# server: /'
+		server log | tail -n 15 | sed 's/^/# server: /'
 		rest
 	fi
 	tap_end
