@@ -44,6 +44,7 @@ end() {
 in_background() {
 	name=$1
 	shift
+	rm -f "$work/$name.status"
 	{
 		status=0 began=$(date +%s)
 		"$@" >"$work/$name.said" 2>&1 || status=$?
