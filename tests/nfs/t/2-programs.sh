@@ -37,10 +37,10 @@ ok "a mounts by 4.2" on a 'mount -t nfs -o vers=4.2 10.77.0.1:/export /mnt'
 ok "b mounts by 4.1" on b 'mount -t nfs -o vers=4.1 10.77.0.1:/export /mnt'
 for guest in 'a 4.2' 'b 4.1'; do
 	{
-		name=${guest% *}
-		in_background "$name.checks" on -t 300 "$name" "mkdir /mnt/$name && cd /mnt/$name && checks $server_name ${guest#* }"
+		where=${guest% *}
+		in_background "$where.checks" on -t 300 "$where" "mkdir /mnt/$where && cd /mnt/$where && checks $server_name ${guest#* }"
 		wait
-		work_through "$name"
+		work_through "$where"
 	} &
 done
 wait

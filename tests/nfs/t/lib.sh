@@ -42,19 +42,21 @@ end() {
 
 # in_background NAME COMMAND...: outcome NAME waits for it and is its outcome
 in_background() {
-	name=$1
+	background=$work/$1
 	shift
-	rm -f "$work/$name.status"
+	rm -f "$background.status"
+	: >"$background.said"
 	{
 		status=0 began=$(date +%s)
-		"$@" >"$work/$name.said" 2>&1 || status=$?
-		echo "took $(($(date +%s) - began)) s" >>"$work/$name.said"
-		echo "$status" >"$work/$name.status"
+		"$@" >"$background.said" 2>&1 || status=$?
+		echo "took $(($(date +%s) - began)) s" >>"$background.said"
+		echo "$status" >"$background.status"
 	} &
 }
 
 outcome() {
-	within 900 test -s "$work/$1.status" || { echo "no end of $1"; return 1; }
+	[ -e "$work/$1.said" ] || { echo "$1 was not begun"; return 1; }
+	within 3600 test -s "$work/$1.status" || { echo "no end of $1"; return 1; }
 	cat "$work/$1.said"
 	return "$(cat "$work/$1.status")"
 }
