@@ -30,11 +30,10 @@ matches() { grep -Eqx "$2" "$1" || { cat "$1"; return 1; }; }
 
 # within SECONDS COMMAND...
 within() {
-	tries=$(($1 * 20))
+	ends=$(($(date +%s) + $1))
 	shift
 	until "$@"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
+		[ "$(date +%s)" -lt "$ends" ] || return 1
 		sleep 0.05
 	done
 }

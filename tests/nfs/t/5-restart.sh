@@ -45,11 +45,11 @@ import fcntl, sys
 try: fcntl.lockf(open(\"/mnt/lock\", \"r+b\"), fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError: sys.exit(0)
 sys.exit(1)"'
-for guest in a b; do ok "no writer of $guest met an error" on "$guest" 'load stop'; done
+for guest in a b; do ok "no writer of $guest met an error" on -t 300 "$guest" "load stop $rounds"; done
 on a 'kill "$(cat /tmp/holder)"'
 for guest in a b; do
 	ok "$guest unmounts and mounts" on "$guest" "umount /mnt && mount -t nfs 10.77.0.1:/export /mnt"
-	ok "what was acknowledged to $guest is there" on "$guest" 'cd /mnt && load check'
+	ok "what was acknowledged to $guest is there" on -t 300 "$guest" 'cd /mnt && load check'
 done
 ok "the server stops on SIGTERM" server stop
 ok "and starts" server start
