@@ -240,12 +240,8 @@ impl Client {
     ) {
         assert!(in_flight <= self.slots.len(), "the server gives {} slots", self.slots.len());
         let mut compounds = compounds.into_iter();
-        let mut sent: Vec<Option<Compound>> = (0..in_flight).map(|_| None).collect();
-        let mut under_way = 0;
-        for slot in 0..in_flight {
-            sent[slot] = self.send_next(slot, compounds.next());
-            under_way += usize::from(sent[slot].is_some());
-        }
+        let mut sent: Vec<_> = (0..in_flight).map(|slot| self.send_next(slot, compounds.next())).collect();
+        let mut under_way = sent.iter().flatten().count();
         while under_way > 0 {
             let (slot, mut answer) = self.receive();
             let slot = slot as usize;
