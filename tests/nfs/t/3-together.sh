@@ -23,7 +23,11 @@ fd = open(\"/mnt/lock\", \"r+b\")
 try: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, $2, $1)
 except BlockingIOError: sys.exit(1)
 '"; }
-may_not_lock() { ! may_lock "$@"; }
+may_not_lock() {
+	status=0
+	may_lock "$@" || status=$?
+	is "$status" 1
+}
 
 # Holds bytes 0 to 99 until told to let go.
 hold='python3 -c "
@@ -37,7 +41,7 @@ while not os.path.exists(\"/tmp/let-go\"): time.sleep(0.1)
 begin
 ok "both mount" mount_on a b
 
-on a "rm -f /tmp/held /tmp/let-go; $hold >/dev/null 2>&1 &"
+on a "rm -f /tmp/held /tmp/let-go; ($hold >/dev/null 2>&1 &)"
 ok "a holds a range of bytes" within 30 on a '[ -e /tmp/held ]'
 ok "b may not lock it" may_not_lock 0 100
 ok "nor a part of it" may_not_lock 99 1
