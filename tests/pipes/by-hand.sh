@@ -7,7 +7,8 @@ root=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/../.." && pwd -P)
 : "${WOMM_BIN:=$root/target/womm/bin}"
 PATH=$WOMM_BIN:$PATH
 
-bail() { echo "Bail out! $1"; exit 1; }
+# shellcheck source=tests/lib/tap.sh
+. "$root/tests/lib/tap.sh"
 [ -x "$WOMM_BIN/womm-pods" ] || bail "no programs in $WOMM_BIN: build them with bins/build, or set WOMM_BIN"
 [ -n "${WOMM_TEST_BASE-}" ] || bail "WOMM_TEST_BASE names no base image: tests/run makes one"
 docker info >/dev/null 2>&1 || bail "Docker does not answer"
@@ -41,38 +42,7 @@ trap tidy EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# ---- TAP
-
-number=0 failed=0
-
-# ok WHAT COMMAND...: one assertion; what the command says of its failure follows it
-ok() {
-	number=$((number + 1)) what=$1
-	shift
-	if "$@" >"$work/said" 2>&1; then
-		echo "ok $number - $what"
-	else
-		failed=$((failed + 1))
-		echo "not ok $number - $what"
-		echo "# in $(pwd): $*" && sed 's/^/# /' "$work/said"
-	fi
-}
-
-same() { diff -u "$1" "$2"; }
-is() { [ "$1" = "$2" ] || { echo "\"$1\", not \"$2\""; return 1; }; }
-matches() { grep -Eqx "$2" "$1" || { cat "$1"; return 1; }; }
 codes() { sort -n "$1" | cut -f1,7,8; } # of a joblog
-
-# within SECONDS COMMAND...
-within() {
-	tries=$(($1 * 20))
-	shift
-	until "$@"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
 
 nothing_left() {
 	left=$(ours)
@@ -170,5 +140,4 @@ ok "and the next stage says that there is no record" is "$?" 2
 ok "each in one line" is "$(wc -l <"$work/err")" 2
 ok "and nothing is left" nothing_left
 
-echo "1..$number"
-[ "$failed" = 0 ]
+tap_end
