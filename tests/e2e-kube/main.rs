@@ -24,5 +24,6 @@ mod patch;
 mod pod_security;
 mod pull_secret;
 mod refused_objects;
+mod setup_shell;
 mod webhook;
 mod words;

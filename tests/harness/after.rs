@@ -25,6 +25,10 @@ printf '%s\n' "$said" | while IFS=$tab read -r kind name folder; do
 	case $kind in
 	test) [ ! -d "$folder" ] || left "$name" "$folder" ;;
 	image) docker image rm --force "$name" ;;
+	label)
+		docker ps --all --quiet --filter "label=$name" | xargs -r docker rm --force --volumes
+		docker image ls --quiet --no-trunc --filter "label=$name" | xargs -r docker image rm --force
+		;;
 	esac
 done
 "#;
@@ -50,4 +54,9 @@ pub fn test(mark: &str, folder: &Path) {
 /// An image that this process made.
 pub fn image(name: &str) {
     say(&format!("image\t{name}\t\n"));
+}
+
+/// Containers and images with this label.
+pub fn label(label: &str) {
+    say(&format!("label\t{label}\t\n"));
 }

@@ -44,6 +44,11 @@ fn make(engine: Engine) -> Value {
     made
 }
 
+/// Has containers and images with a label removed when the test process has ended, in whatever way.
+pub fn remove_labelled(label: &str) {
+    after::label(label);
+}
+
 /// An image of one test, removed when this is dropped.
 #[derive(Debug)]
 pub struct Named(String);

@@ -68,6 +68,7 @@ impl World {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let base = format!("womm-test-setup-{}-{number}:1", std::process::id());
         let (label, folder) = (format!("womm.test={}", project.mark()), project.folder());
+        image::remove_labelled(&label);
         Self { project, base, label, user: None, folder }
     }
 

@@ -221,7 +221,7 @@ async fn work(
         let env = environment(person.user, shell, plan, container.variables());
         left = container.shell(person, env.clone(), shell, tty).await?.or(left);
         match &left {
-            None => say("the shell was killed before it could tell what it exports: exported variables are not kept"),
+            None => say("the shell ended without telling what it exports: exported variables are not kept"),
             Some(left) if !left.unfit.is_empty() => {
                 say(&format!("not kept, because they are not UTF-8: {}", left.unfit.join(", ")));
             }

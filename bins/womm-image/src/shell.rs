@@ -463,7 +463,8 @@ fn body(
         attach_stderr: Some(true),
         open_stdin: Some(true),
         stdin_once: Some(true),
-        stop_signal: Some("SIGTERM".to_owned()),
+        // As for its user: only where the base says something else.
+        stop_signal: config.stop_signal.as_ref().map(|_| "SIGTERM".to_owned()),
         healthcheck: config
             .healthcheck
             .as_ref()
