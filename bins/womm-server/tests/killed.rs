@@ -73,7 +73,7 @@ impl Writer {
     fn new(number: usize, address: SocketAddr) -> Self {
         Self {
             name: format!("writer-{number}"),
-            export: if number % 2 == 0 { "export" } else { "tree" },
+            export: if number.is_multiple_of(2) { "export" } else { "tree" },
             address,
             connection: None,
             session: SessionId([0; 16]),

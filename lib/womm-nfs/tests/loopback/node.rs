@@ -1,4 +1,4 @@
-//! Whatever becomes of a folder, the nodes that have it mounted go on (../shared/SHARE.md, "Never stop a node").
+//! Whatever becomes of a folder, the nodes that have it mounted go on (SHARE.md, "Never stop a node").
 
 use crate::client::{Connection, Ops, Session};
 use crate::{DEADLINE, Fixture};
