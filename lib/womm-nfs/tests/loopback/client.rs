@@ -393,6 +393,7 @@ impl Connection {
     }
 
     /// The reply, unless the connection ends before it.
+    #[allow(dead_code, reason = "for the tests of bins/womm-server")]
     pub async fn try_run(&mut self, ops: Ops) -> Option<Reply> {
         let sent = self.try_send(ops).await.ok()?;
         let (xid, reply) = self.try_receive().await?;
