@@ -483,10 +483,12 @@ impl Outcome {
         id.clone()
     }
 
-    /// Stderr without the two lines on the task's creation and deletion.
+    /// Stderr without the two lines on the task's creation and deletion, and those on why pods are not up yet, which come
+    /// if that takes long.
     pub fn other_stderr(&self) -> String {
         let mut rest = String::new();
-        for line in self.stderr.lines().filter(|line| !line.starts_with("deployment.apps")) {
+        let usual = |line: &str| line.starts_with("deployment.apps") || is_progress(line);
+        for line in self.stderr.lines().filter(|line| !usual(line)) {
             let _ = writeln!(rest, "{line}");
         }
         rest
@@ -548,6 +550,13 @@ fn shortened(bytes: &[u8]) -> String {
     }
     let (begin, end) = (&bytes[..SHOWN], &bytes[bytes.len() - SHOWN..]);
     format!("{}\n[… {} bytes in all …]\n{}", text(begin), bytes.len(), text(end))
+}
+
+/// `womm: 3 of 10 pods are up: …`
+fn is_progress(line: &str) -> bool {
+    let mut words = line.strip_prefix("womm: ").unwrap_or_default().split(' ');
+    let mut number = || words.next().is_some_and(|word| word.parse::<u32>().is_ok());
+    number() && line.contains(" of ") && (line.contains(" pods are up: ") || line.contains(" pod is up: "))
 }
 
 /// Runs a program of the test's own (docker, kubectl, sha256sum) in the test's own environment; its stdout.
