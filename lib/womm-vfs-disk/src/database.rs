@@ -3,7 +3,7 @@
 //! SQLite, because of its record, and because of what a commit costs: in WAL mode with `synchronous=NORMAL` it is a few write(2), no
 //! fsync. The kernel has them then, so a SIGKILL loses nothing; a power cut loses the last commits, never the table, and
 //! [`Database::sync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
-//! fsync each.
+//! fsync each. Built in, SQLite links into a static program too (glibc's, with `-C target-feature=+crt-static`).
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;

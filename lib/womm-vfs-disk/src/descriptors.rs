@@ -4,6 +4,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// With no limit, or a very high one.
@@ -11,11 +12,15 @@ const MOST: usize = 16384;
 /// Even with a very low one.
 const LEAST: usize = 16;
 
+/// Kept by all of this program: they share one limit.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
 /// Descriptors by what they are of. Those that were not used for long are let go when there are too many; one that is in use lives
 /// until its last user has gone.
 #[derive(Debug)]
 pub struct Descriptors<K> {
     most: usize,
+    most_of_all: usize,
     kept: Mutex<Kept<K>>,
 }
 
@@ -33,9 +38,13 @@ pub fn half_of_the_limit() -> usize {
 }
 
 impl<K: Eq + Hash + Copy> Descriptors<K> {
-    /// Keeps so many at most.
+    /// Keeps so many at most; all of a program's together keep no more than [`half_of_the_limit`].
     pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), kept: Mutex::new(Kept { by_key: HashMap::new(), uses: 0 }) }
+        Self {
+            most: most.max(1),
+            most_of_all: half_of_the_limit(),
+            kept: Mutex::new(Kept { by_key: HashMap::new(), uses: 0 }),
+        }
     }
 
     /// The one of this, if it is kept.
@@ -55,8 +64,10 @@ impl<K: Eq + Hash + Copy> Descriptors<K> {
         let mut kept = self.lock();
         kept.uses += 1;
         let now = kept.uses;
-        kept.by_key.insert(key, (Arc::clone(&descriptor), now));
-        if kept.by_key.len() > self.most {
+        if kept.by_key.insert(key, (Arc::clone(&descriptor), now)).is_none() {
+            KEPT.fetch_add(1, Ordering::Relaxed);
+        }
+        if kept.by_key.len() > self.most || KEPT.load(Ordering::Relaxed) > self.most_of_all {
             kept.drop_older_half();
         }
         descriptor
@@ -65,6 +76,9 @@ impl<K: Eq + Hash + Copy> Descriptors<K> {
     /// Lets one go.
     pub fn forget(&self, key: K) {
         let gone = self.lock().by_key.remove(&key);
+        if gone.is_some() {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
         drop(gone); // closing it may take long
     }
 
@@ -78,8 +92,15 @@ impl<K: Eq + Hash + Copy> Kept<K> {
         let mut uses: Vec<u64> = self.by_key.values().map(|(_, used)| *used).collect();
         let middle = uses.len() / 2;
         let (_, median, _) = uses.select_nth_unstable(middle);
-        let median = *median;
+        let (median, before) = (*median, self.by_key.len());
         self.by_key.retain(|_, (_, used)| *used > median);
+        KEPT.fetch_sub(before - self.by_key.len(), Ordering::Relaxed);
+    }
+}
+
+impl<K> Drop for Kept<K> {
+    fn drop(&mut self) {
+        KEPT.fetch_sub(self.by_key.len(), Ordering::Relaxed);
     }
 }
 

@@ -634,6 +634,11 @@ impl Nodes {
         if node.folder == folder && node.name == *name {
             self.next_name(id)?;
         }
+        let mut table = self.table();
+        if node.unlinked && table.get(id)?.opens == 0 {
+            return self.drop_unlinked(&mut table, id); // closed meanwhile
+        }
+        drop(table);
         self.bump(id).map(drop).or_else(|error| if error == Error::Stale { Ok(()) } else { Err(error) })
     }
 

@@ -31,8 +31,8 @@ pub struct DiskVfs {
 }
 
 impl DiskVfs {
-    /// Exports a folder in place. `state` must be kept for handles to outlive a restart; it may not be in the folder. Half of
-    /// RLIMIT_NOFILE is used.
+    /// Exports a folder in place. `state` must be kept for handles to outlive a restart; it may not be in the folder. All of a
+    /// program's file systems together keep half of RLIMIT_NOFILE open.
     ///
     /// # Errors
     /// Those of [`OpenError`].
@@ -153,7 +153,9 @@ impl Vfs for DiskVfs {
         self.nodes.rename(from, to)
     }
 
-    async fn open(&self, _cx: &Context, node: NodeId) -> Result<()> {
+    async fn open(&self, cx: &Context, node: NodeId) -> Result<()> {
+        let _alone = self.names.lock().await; // who takes its last name away knows whether it is open
+        go_on(cx)?;
         self.nodes.open_file(node)
     }
 

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, MutexGuard, broadcast};
 use womm_vfs::clock::{Clock, SystemClock};
 use womm_vfs::node::FolderChange;
 use womm_vfs::vfs::{
@@ -38,8 +38,8 @@ pub struct TreeVfs {
 }
 
 impl TreeVfs {
-    /// `lower` is the snapshot; `upper` is made if it is missing, and kept for the task to go on after a restart. Half of RLIMIT_NOFILE
-    /// is used.
+    /// `lower` is the snapshot; `upper` is made if it is missing, and kept for the task to go on after a restart. All of a
+    /// program's file systems together keep half of RLIMIT_NOFILE open.
     ///
     /// # Errors
     /// Those of [`OpenError`].
@@ -90,7 +90,16 @@ impl TreeVfs {
         if let Some(file) = self.nodes.content_up(node)? {
             return Ok(file);
         }
-        let _alone = self.copies[(node.0 % COPIES as u64) as usize].lock().await;
+        let _alone = self.copying(node).await;
+        self.up_alone(node, most).await
+    }
+
+    /// Nobody else brings it up meanwhile.
+    async fn copying(&self, node: NodeId) -> MutexGuard<'_, ()> {
+        self.copies[(node.0 % COPIES as u64) as usize].lock().await
+    }
+
+    async fn up_alone(&self, node: NodeId, most: u64) -> Result<Arc<OwnedFd>> {
         if let Some(file) = self.nodes.content_up(node)? {
             return Ok(file);
         }
@@ -98,15 +107,15 @@ impl TreeVfs {
         content::waiting(move || nodes.bring_up(node, most)).await
     }
 
-    /// Cutting off a file of the snapshot copies what stays; what was never written needs no content.
-    async fn resize(&self, node: NodeId, size: u64) -> Result<()> {
+    /// Cutting off a file of the snapshot copies what stays; what was never written needs no content, and its row says its size.
+    async fn resize_alone(&self, node: NodeId, size: u64) -> Result<()> {
         if size > i64::MAX as u64 {
             return Err(Errno::FBIG.into());
         }
-        if let Ok(Content::Zeros(_)) = self.nodes.content(node) {
+        if let Content::Zeros(_) = self.nodes.content(node)? {
             return Ok(());
         }
-        content::resize(self.up(node, size).await?, size)
+        content::resize(self.up_alone(node, size).await?, size)
     }
 
     /// The table's commits until now are on the disk after it.
@@ -182,9 +191,9 @@ impl Vfs for TreeVfs {
     async fn setattr(&self, cx: &Context, node: NodeId, set: &SetAttributes) -> Result<Attributes> {
         go_on(cx)?;
         womm_vfs::rules::set(self.nodes.row(node)?.kind, set)?;
-        if let Some(size) = set.size {
-            self.resize(node, size).await?;
-        }
+        let Some(size) = set.size else { return self.nodes.set(node, set) };
+        let _alone = self.copying(node).await;
+        self.resize_alone(node, size).await?;
         self.nodes.set(node, set)
     }
 
