@@ -402,10 +402,7 @@ impl Connection {
     }
 
     pub async fn run(&mut self, ops: Ops) -> Reply {
-        let sent = self.send(ops).await;
-        let (xid, reply) = self.receive().await;
-        assert_eq!(xid, sent);
-        reply
+        self.try_run(ops).await.expect("a reply")
     }
 
     /// EXCHANGE_ID; {client id, sequence}.
