@@ -7,7 +7,7 @@
 
 mod report;
 
-use harness::{Cmd, Engine, Project, Running, joblog, kubectl_command, tool};
+use harness::{Cmd, Engine, LONG, Project, Running, joblog, kubectl_command, tool, until};
 use report::{Report, Sample};
 use std::io::Write;
 use std::path::PathBuf;
@@ -117,10 +117,11 @@ impl Idle {
         let task = run.task();
         let folder = project.run_folders().pop().expect("of the run");
         for number in 1..=pods {
-            // womm-ssh waits for the place's pod.
+            // The run's socket comes after the task; then womm-ssh waits for the place's pod.
             let mut there = Command::new(harness::project::programs().join("womm-ssh"));
             there.args([&format!("w{number:03}"), "--", "true"]).env("WOMM_RUN", &folder).stdin(Stdio::null());
-            assert!(there.status().expect("can be run").success());
+            there.stderr(Stdio::null());
+            until(LONG, "each host", || there.status().expect("can be run").success().then_some(()));
         }
         let pod = Engine::Kube.pods(&task).pop().expect("it runs").name;
         Self { run, folder, pod }
