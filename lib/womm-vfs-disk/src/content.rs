@@ -10,7 +10,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, fsync, ftruncat
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwrite};
 use std::io::IoSliceMut;
 use std::sync::Arc;
-use womm_vfs::vfs::{Read, Seek, Stable};
+use womm_vfs::vfs::{Read, Seek, Stable, Statfs};
 use womm_vfs::{Error, Result};
 
 /// Where loff_t ends.
@@ -158,4 +158,17 @@ fn change_room(file: impl AsFd, how: FallocateFlags, offset: u64, length: u64) -
 
 fn end_of(offset: u64, length: u64) -> Result<u64> {
     offset.checked_add(length).filter(|end| *end <= MOST_BYTES).ok_or(Error::Errno(Errno::FBIG))
+}
+
+/// The room of the file system that a folder is on; none if it can't be told.
+pub fn room(folder: impl AsFd) -> Statfs {
+    let Ok(room) = rustix::fs::fstatvfs(folder) else { return Statfs::default() };
+    let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+    Statfs {
+        bytes: bytes(room.f_blocks),
+        bytes_free: bytes(room.f_bfree),
+        bytes_available: bytes(room.f_bavail),
+        nodes: room.f_files,
+        nodes_free: room.f_ffree,
+    }
 }

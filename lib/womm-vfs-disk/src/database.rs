@@ -8,6 +8,7 @@
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
+use womm_vfs::{Error, Kind};
 
 /// Commits after which what the log holds is brought into the table.
 const COMMITS: u64 = 2000;
@@ -252,6 +254,21 @@ fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
         }
     });
     Ok(checkpoint_tx)
+}
+
+/// What a caller hears of a statement that failed.
+pub fn failed(error: rusqlite::Error) -> Error {
+    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
+}
+
+/// How tables write what a node is.
+pub fn kind_number(kind: Kind) -> i64 {
+    match kind {
+        Kind::File => 0,
+        Kind::Folder => 1,
+        Kind::Symlink => 2,
+    }
 }
 
 #[cfg(test)]

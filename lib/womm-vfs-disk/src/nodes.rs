@@ -277,24 +277,10 @@ impl Nodes {
     }
 
     pub(crate) fn walk(&self, from: NodeId, names: &[Name]) -> Walk {
-        let mut walk = Walk { found: vec![], stopped: None };
-        let mut at = from;
         if names.is_empty() {
-            walk.stopped = self.seen(from).err();
+            return Walk { found: vec![], stopped: self.seen(from).err() };
         }
-        for name in names {
-            match self.lookup(at, name) {
-                Ok(found) => {
-                    at = found.id;
-                    walk.found.push(found);
-                }
-                Err(error) => {
-                    walk.stopped = Some(error);
-                    break;
-                }
-            }
-        }
-        walk
+        Walk::by(from, names, |at, name| self.lookup(at, name))
     }
 
     fn lookup(&self, folder: NodeId, name: &Name) -> Result<Attributes> {
@@ -765,15 +751,7 @@ impl Nodes {
     }
 
     pub(crate) fn statfs(&self) -> Statfs {
-        let Ok(room) = rustix::fs::fstatvfs(&self.root) else { return Statfs::default() };
-        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
-        Statfs {
-            bytes: bytes(room.f_blocks),
-            bytes_free: bytes(room.f_bfree),
-            bytes_available: bytes(room.f_bavail),
-            nodes: room.f_files,
-            nodes_free: room.f_ffree,
-        }
+        content::room(&self.root)
     }
 
     pub(crate) fn getxattr(&self, id: NodeId, name: &[u8]) -> Result<Bytes> {

@@ -1,9 +1,8 @@
 //! Which number is which file.
 
-use crate::database::Database;
+use crate::database::{Database, failed, kind_number};
 use crate::seen::{Identity, Seen};
 use rusqlite::{OptionalExtension, params};
-use rustix::io::Errno;
 use std::collections::HashMap;
 use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result};
 
@@ -82,19 +81,6 @@ pub(crate) struct Table {
     pub(crate) database: Database,
     nodes: HashMap<NodeId, Node>,
     ids: HashMap<Identity, NodeId>,
-}
-
-pub(crate) fn failed(error: rusqlite::Error) -> Error {
-    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-    Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
-}
-
-fn kind_number(kind: Kind) -> i64 {
-    match kind {
-        Kind::File => 0,
-        Kind::Folder => 1,
-        Kind::Symlink => 2,
-    }
 }
 
 fn kind_of(number: i64) -> Kind {

@@ -13,7 +13,7 @@ use womm_vfs::node::FolderChange;
 use womm_vfs::vfs::{
     Created, Listing, ListingBound, New, NodeChange, Read, Renamed, Seek, SetXattr, Stable, Statfs, Walk, Written,
 };
-use womm_vfs::{Attributes, Context, Error, Event, Name, NodeId, Result, SetAttributes, Vfs};
+use womm_vfs::{Attributes, Context, Event, Name, NodeId, Result, SetAttributes, Vfs};
 
 /// Events that one who listens may lag behind. There are none yet: who asks sees what the disk has.
 const EVENTS: usize = 16;
@@ -74,10 +74,6 @@ impl DiskVfs {
     }
 }
 
-fn go_on(cx: &Context) -> Result<()> {
-    if cx.cancelled.is_cancelled() { Err(Error::Again) } else { Ok(()) }
-}
-
 impl Vfs for DiskVfs {
     fn root(&self) -> NodeId {
         crate::table::ROOT
@@ -112,12 +108,12 @@ impl Vfs for DiskVfs {
     }
 
     async fn setattr(&self, cx: &Context, node: NodeId, set: &SetAttributes) -> Result<Attributes> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.setattr(node, set)
     }
 
     async fn readdir(&self, cx: &Context, folder: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
-        go_on(cx)?;
+        cx.go_on()?;
         if after == 0 && self.nodes.is_large(folder) {
             let nodes = Arc::clone(&self.nodes);
             return content::waiting(move || nodes.readdir(folder, after, most)).await;
@@ -131,31 +127,31 @@ impl Vfs for DiskVfs {
 
     async fn create(&self, cx: &Context, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.create(folder, name, new)
     }
 
     async fn link(&self, cx: &Context, node: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.link(node, folder, name)
     }
 
     async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.remove(folder, name)
     }
 
     async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.rename(from, to)
     }
 
     async fn open(&self, cx: &Context, node: NodeId) -> Result<()> {
         let _alone = self.names.lock().await; // who takes its last name away knows whether it is open
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.open_file(node)
     }
 
@@ -177,7 +173,7 @@ impl Vfs for DiskVfs {
     }
 
     async fn write(&self, cx: &Context, node: NodeId, offset: u64, data: Bytes, stable: Stable) -> Result<Written> {
-        go_on(cx)?;
+        cx.go_on()?;
         let file = self.nodes.content(node)?;
         if data.is_empty() {
             return Ok(Written { stable, change: self.nodes.getattr(node)?.change });
@@ -203,7 +199,7 @@ impl Vfs for DiskVfs {
     }
 
     async fn allocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
-        go_on(cx)?;
+        cx.go_on()?;
         let nodes = Arc::clone(&self.nodes);
         content::waiting(move || {
             let file = nodes.content(node)?;
@@ -214,7 +210,7 @@ impl Vfs for DiskVfs {
     }
 
     async fn deallocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
-        go_on(cx)?;
+        cx.go_on()?;
         let nodes = Arc::clone(&self.nodes);
         content::waiting(move || {
             let file = nodes.content(node)?;
@@ -237,7 +233,7 @@ impl Vfs for DiskVfs {
         how: SetXattr,
     ) -> Result<NodeChange> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.setxattr(node, name, &value, how)
     }
 
@@ -247,7 +243,7 @@ impl Vfs for DiskVfs {
 
     async fn removexattr(&self, cx: &Context, node: NodeId, name: &[u8]) -> Result<NodeChange> {
         let _alone = self.names.lock().await;
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.removexattr(node, name)
     }
 }

@@ -576,15 +576,7 @@ impl Nodes {
     }
 
     pub(crate) fn statfs(&self) -> Statfs {
-        let Ok(room) = rustix::fs::fstatvfs(&self.room) else { return Statfs::default() };
-        let bytes = |blocks: u64| blocks.saturating_mul(room.f_frsize);
-        Statfs {
-            bytes: bytes(room.f_blocks),
-            bytes_free: bytes(room.f_bfree),
-            bytes_available: bytes(room.f_bavail),
-            nodes: room.f_files,
-            nodes_free: room.f_ffree,
-        }
+        content::room(&self.room)
     }
 
     pub(crate) fn getxattr(&self, id: NodeId, name: &[u8]) -> Result<Bytes> {

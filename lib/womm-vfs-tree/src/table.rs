@@ -2,14 +2,13 @@
 
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
-use rustix::io::Errno;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use womm_vfs::cookie::Cookies;
 use womm_vfs::{Error, Kind, Name, NodeId, Result};
 use womm_vfs_disk::OpenError;
-use womm_vfs_disk::database::Database;
+use womm_vfs_disk::database::{Database, failed, kind_number};
 
 pub(crate) const ROOT: NodeId = NodeId(1);
 
@@ -87,19 +86,6 @@ pub(crate) struct Table {
     cookies: Cookies,
     rows: HashMap<NodeId, Row>,
     live: HashMap<NodeId, Live>,
-}
-
-pub(crate) fn failed(error: rusqlite::Error) -> Error {
-    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-    Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
-}
-
-fn kind_number(kind: Kind) -> i64 {
-    match kind {
-        Kind::File => 0,
-        Kind::Folder => 1,
-        Kind::Symlink => 2,
-    }
 }
 
 /// Seconds and nanoseconds since 1970, before which a time may be too.

@@ -15,7 +15,7 @@ use womm_vfs::node::FolderChange;
 use womm_vfs::vfs::{
     Created, Listing, ListingBound, New, NodeChange, Read, Renamed, Seek, SetXattr, Stable, Statfs, Walk, Written,
 };
-use womm_vfs::{Attributes, Context, Error, Event, Name, NodeId, Result, SetAttributes, Vfs};
+use womm_vfs::{Attributes, Context, Event, Name, NodeId, Result, SetAttributes, Vfs};
 use womm_vfs_disk::database::random;
 use womm_vfs_disk::{OpenError, content, descriptors};
 
@@ -134,10 +134,6 @@ impl TreeVfs {
     }
 }
 
-fn go_on(cx: &Context) -> Result<()> {
-    if cx.cancelled.is_cancelled() { Err(Error::Again) } else { Ok(()) }
-}
-
 impl Vfs for TreeVfs {
     fn root(&self) -> NodeId {
         crate::table::ROOT
@@ -189,7 +185,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn setattr(&self, cx: &Context, node: NodeId, set: &SetAttributes) -> Result<Attributes> {
-        go_on(cx)?;
+        cx.go_on()?;
         womm_vfs::rules::set(self.nodes.row(node)?.kind, set)?;
         let Some(size) = set.size else { return self.nodes.set(node, set) };
         let _alone = self.copying(node).await;
@@ -198,7 +194,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn readdir(&self, cx: &Context, folder: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.ready(folder).await?;
         self.nodes.readdir(folder, after, most)
     }
@@ -208,7 +204,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn create(&self, cx: &Context, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.ready(folder).await?;
         let mut made = self.nodes.create(folder, name, new)?;
         if let New::File { mode: womm_vfs::vfs::Create::Unchecked, set } = new
@@ -221,19 +217,19 @@ impl Vfs for TreeVfs {
     }
 
     async fn link(&self, cx: &Context, node: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.ready(folder).await?;
         self.nodes.link(node, folder, name)
     }
 
     async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.ready(folder).await?;
         self.nodes.remove(folder, name)
     }
 
     async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.ready(from.0).await?;
         self.ready(to.0).await?;
         self.nodes.rename(from, to)
@@ -267,7 +263,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn write(&self, cx: &Context, node: NodeId, offset: u64, data: Bytes, stable: Stable) -> Result<Written> {
-        go_on(cx)?;
+        cx.go_on()?;
         if data.is_empty() {
             self.nodes.content(node)?;
             return Ok(Written { stable, change: self.nodes.getattr(node)?.change });
@@ -302,7 +298,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn allocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
-        go_on(cx)?;
+        cx.go_on()?;
         let file = self.up(node, u64::MAX).await?;
         let nodes = Arc::clone(&self.nodes);
         content::waiting(move || {
@@ -313,7 +309,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn deallocate(&self, cx: &Context, node: NodeId, offset: u64, length: u64) -> Result<()> {
-        go_on(cx)?;
+        cx.go_on()?;
         let file = self.up(node, u64::MAX).await?;
         let nodes = Arc::clone(&self.nodes);
         content::waiting(move || {
@@ -335,7 +331,7 @@ impl Vfs for TreeVfs {
         value: Bytes,
         how: SetXattr,
     ) -> Result<NodeChange> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.setxattr(node, name, &value, how)
     }
 
@@ -344,7 +340,7 @@ impl Vfs for TreeVfs {
     }
 
     async fn removexattr(&self, cx: &Context, node: NodeId, name: &[u8]) -> Result<NodeChange> {
-        go_on(cx)?;
+        cx.go_on()?;
         self.nodes.removexattr(node, name)
     }
 }

@@ -24,6 +24,14 @@ pub struct OperationId {
 }
 
 impl Context {
+    /// Whether the caller is still there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Again`] if it has gone.
+    pub fn go_on(&self) -> crate::Result<()> {
+        if self.cancelled.is_cancelled() { Err(crate::Error::Again) } else { Ok(()) }
+    }
+
     /// One that ends after so long.
     pub fn new(operation: OperationId, within: Duration) -> Self {
         Self { operation, deadline: Instant::now() + within, cancelled: CancellationToken::new() }

@@ -176,6 +176,27 @@ pub struct Walk {
     pub stopped: Option<Error>,
 }
 
+impl Walk {
+    /// One step after the other, for a file system that does not wait for them.
+    pub fn by(from: NodeId, names: &[Name], mut step: impl FnMut(NodeId, &Name) -> Result<Attributes>) -> Self {
+        let mut walk = Self { found: vec![], stopped: None };
+        let mut at = from;
+        for name in names {
+            match step(at, name) {
+                Ok(found) => {
+                    at = found.id;
+                    walk.found.push(found);
+                }
+                Err(error) => {
+                    walk.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        walk
+    }
+}
+
 /// How much of a folder to list at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListingBound {

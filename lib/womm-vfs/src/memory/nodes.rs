@@ -218,24 +218,10 @@ impl Nodes {
     }
 
     pub(super) fn walk(&self, from: NodeId, names: &[Name]) -> Walk {
-        let mut walk = Walk { found: vec![], stopped: None };
-        let mut at = from;
         if names.is_empty() {
-            walk.stopped = self.node(from).err();
+            return Walk { found: vec![], stopped: self.node(from).err() };
         }
-        for name in names {
-            match self.step(at, name) {
-                Ok(found) => {
-                    at = found.id;
-                    walk.found.push(found);
-                }
-                Err(error) => {
-                    walk.stopped = Some(error);
-                    break;
-                }
-            }
-        }
-        walk
+        Walk::by(from, names, |at, name| self.step(at, name))
     }
 
     fn step(&self, from: NodeId, name: &Name) -> Result<Attributes> {
