@@ -3,7 +3,7 @@
 use harness::{Project, tool};
 use std::process::{Command, Stdio};
 
-/// An image of the Docker engine at a host, removed when this is dropped.
+/// An image of the Docker engine at a host, removed when this is dropped, with all that had its name.
 pub struct Picture {
     host: String,
     /// Its name.
@@ -43,8 +43,12 @@ impl Picture {
 
 impl Drop for Picture {
     fn drop(&mut self) {
-        let mut command = Command::new("docker");
-        command.args(["--host", &self.host, "image", "rm", "--force", &self.name]);
+        // What had the name before, and was pushed, is still there by its digest.
+        let script = "
+            docker --host \"$1\" image ls --quiet --filter \"reference=${2%:*}\" | sort -u |
+                xargs -r docker --host \"$1\" image rm --force";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", &self.host, &self.name]);
         let _ = command.stdin(Stdio::null()).output(); // its engine may be gone
     }
 }
