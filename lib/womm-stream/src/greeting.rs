@@ -282,8 +282,8 @@ pub enum Greeted<W> {
 }
 
 enum Answer {
-    New(Keeper, Session, Incoming, Settled),
-    Again(Keeper, Settled),
+    /// Taken: with what a new owner gets.
+    Taken(Keeper, Settled, Option<(Session, Incoming)>),
     Refused(&'static str),
 }
 
@@ -327,22 +327,20 @@ impl Agent {
         let claim =
             Claim::of(&theirs).ok_or_else(|| GreetingError::Foreign(shown(theirs.words.join(" ").as_bytes())))?;
         let config = claim.config.bounded();
-        let answer = self.answer(&claim, config);
-        let stream = |settled: Settled| ["stream".into(), settled.received.to_string(), config.window.to_string()];
-        match answer {
+        match self.answer(&claim, config) {
             Answer::Refused(why) => {
                 say(&["refused".into(), why.into()]).write(&mut wire).await?;
                 Ok(Greeted::Refused)
             }
-            Answer::New(keeper, session, incoming, settled) => {
-                say(&stream(settled)).write(&mut wire).await?;
-                let attached = keeper.attach(wire, settled, claim.received, config.window);
-                Ok(Greeted::Owner(session, incoming, attached.map_err(GreetingError::TooLate)?))
-            }
-            Answer::Again(keeper, settled) => {
-                say(&stream(settled)).write(&mut wire).await?;
-                let attached = keeper.attach(wire, settled, claim.received, config.window);
-                Ok(Greeted::Again(attached.map_err(GreetingError::TooLate)?))
+            Answer::Taken(keeper, settled, new) => {
+                let words = ["stream".into(), settled.received.to_string(), config.window.to_string()];
+                say(&words).write(&mut wire).await?;
+                let attached =
+                    keeper.attach(wire, settled, claim.received, config.window).map_err(GreetingError::TooLate)?;
+                Ok(match new {
+                    Some((session, incoming)) => Greeted::Owner(session, incoming, attached),
+                    None => Greeted::Again(attached),
+                })
             }
         }
     }
@@ -357,7 +355,7 @@ impl Agent {
                     return Answer::Refused("stale");
                 }
                 owner.number = claim.number;
-                return Answer::Again(owner.keeper.clone(), owner.keeper.let_go());
+                return Answer::Taken(owner.keeper.clone(), owner.keeper.let_go(), None);
             }
             if claim.instance.is_some() {
                 return Answer::Refused("unknown");
@@ -371,14 +369,14 @@ impl Agent {
         }
         let (keeper, link) = stream(config);
         let settled = keeper.let_go();
-        let (session, incoming) = session::start(link, session::Side::Agent);
+        let new = session::start(link, session::Side::Agent);
         *owner = Some(Owner {
             task: claim.task.clone(),
             stream: claim.stream.clone(),
             number: claim.number,
             keeper: keeper.clone(),
         });
-        Answer::New(keeper, session, incoming, settled)
+        Answer::Taken(keeper, settled, Some(new))
     }
 }
 

@@ -49,9 +49,8 @@ struct State {
     config: Config,
     /// Which wire is the present one; what still arrives on those before is not for us.
     wire: u64,
-    /// Whether a wire is there, and since when it is so.
-    connected: bool,
-    since: Instant,
+    /// Since when no wire is there; `None` if one is.
+    cut: Option<Instant>,
     /// When bytes came last, or a wire.
     heard: Instant,
     /// Why the stream is over for good, if it is.
@@ -91,8 +90,7 @@ pub fn stream(config: Config) -> (Keeper, Link) {
         incoming: Incoming::new(config.window),
         config,
         wire: 0,
-        connected: false,
-        since: Instant::now(),
+        cut: Some(Instant::now()),
         heard: Instant::now(),
         over: None,
         writer: Arc::new(Notify::new()),
@@ -113,9 +111,9 @@ impl Keeper {
     /// Several wires may be told so at once; the first that is attached counts.
     pub fn let_go(&self) -> Settled {
         let mut state = lock(&self.shared);
-        if state.connected {
+        if state.cut.is_none() {
             state.wire += 1;
-            (state.connected, state.since) = (false, Instant::now());
+            state.cut = Some(Instant::now());
             state.writer.notify_one(); // it sees that its wire is the present one no more
         }
         Settled { wire: state.wire, received: state.incoming.received() }
@@ -148,7 +146,7 @@ impl Keeper {
             return Err(why);
         }
         state.incoming.resume();
-        (state.connected, state.since, state.heard) = (true, Instant::now(), Instant::now());
+        (state.cut, state.heard) = (None, Instant::now());
         state.writer = Arc::new(Notify::new());
         Ok(Attached { shared: self.shared.clone(), number: state.wire, wire, config: state.config })
     }
@@ -170,8 +168,7 @@ impl Keeper {
 
     /// For how long there has been no wire; `None` if there is one.
     pub fn without_wire(&self) -> Option<Duration> {
-        let state = lock(&self.shared);
-        (!state.connected).then(|| state.since.elapsed())
+        lock(&self.shared).cut.map(|cut| cut.elapsed())
     }
 }
 
@@ -272,7 +269,7 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Attached<W> {
         let mut state = lock(&shared);
         if state.wire == number {
             state.wire += 1;
-            (state.connected, state.since) = (false, Instant::now());
+            state.cut = Some(Instant::now());
         }
         match (&state.over, ended) {
             (Some(why), _) => Broke::Over(why.clone()),
