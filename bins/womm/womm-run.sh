@@ -206,8 +206,8 @@ finish() {
 		[ ! -s "$run/lost.jsonl" ] || lost=$(grep -c '"again":false' "$run/lost.jsonl")
 		case $((${lost:-0})) in
 		0) ;;
-		1) say '1 job was lost with its pod, and counts as failed with 255' ;;
-		*) say "$((lost)) jobs were lost with their pods, and count as failed with 255" ;;
+		1) say '1 job was lost, and counts as failed with 255' ;;
+		*) say "$((lost)) jobs were lost, and count as failed with 255" ;;
 		esac
 		if [ -s "$run/task" ] && ! "$libexec/womm-pods" delete <"$run/task" 3<&- 9<&-; then
 			[ "$1" -ne 0 ] || set -- 3 # it said why; the guard, if there is one, tries on

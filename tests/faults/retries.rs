@@ -1,7 +1,7 @@
 //! `--kube-retries`: a job that was lost runs again in another pod, and nothing of it appears twice.
 
 use harness::fault::{Shape, Work};
-use harness::{Engine, LONG, joblog, until};
+use harness::{Engine, LONG, joblog, tool, until};
 use std::time::Duration;
 
 #[test]
@@ -55,4 +55,39 @@ fn a_job_that_is_lost_again_is_lost() {
     assert_ne!(names[0], names[1]);
     // What the last one wrote may be told, once, as for any job that is lost.
     out.holds("nothing appears twice", ["", "piece\n"].contains(&out.text()));
+}
+
+/// A folder of one MiB, gone when this is dropped.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn new(folder: std::path::PathBuf) -> Self {
+        std::fs::create_dir(&folder).unwrap();
+        tool("mount", ["-t", "tmpfs", "-o", "size=1m", "none", folder.to_str().unwrap()]);
+        Self(folder)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// No room here for what is held back: said, and counted as any other job that is lost.
+#[test]
+fn a_job_whose_output_cannot_be_held_is_lost() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let small = Small::new(project.root().join("small"));
+    // What GNU parallel holds back has its room.
+    let cmd = project.parallel(1).words("--kube-retries 1 -k --tmpdir").arg(project.root()).arg("--joblog").arg(&log);
+    let cmd = cmd.arg("--").env("TMPDIR", &small.0).arg("head -c {} /dev/zero | tr '\\0' x; exit 7");
+    let out = cmd.words("::: 1000 3000000 2000").run();
+    out.exits(3).task();
+    assert_eq!(joblog::codes(&log), [7, 255, 7]);
+    assert_eq!(out.text(), "x".repeat(3000), "all of the others, and nothing of that one");
+    out.holds("why, and the remedy", out.stderr.contains("point TMPDIR at a folder with room"));
+    out.holds("it is counted", out.stderr.contains("1 job was lost"));
 }

@@ -51,8 +51,9 @@ pub fn started(task: &Task) {
     let _ = File::create(run(task).join(names::RUN_STARTED));
 }
 
-/// A job was lost: a JSON line for programs; womm-ssh says it to people. `again`: it is run once more.
-pub fn lost(task: &Task, host: &str, pod: &str, reason: &str, command: &[u8], again: bool) {
+/// A job was lost: a JSON line for programs; womm-ssh says it to people. `pod` is `None` if no pod is to blame. `again`: it
+/// is run once more.
+pub fn lost(task: &Task, host: &str, pod: Option<&str>, reason: &str, command: &[u8], again: bool) {
     let command = String::from_utf8_lossy(&command[..command.len().min(1000)]);
     let line =
         json!({"kind": "womm/lost", "again": again, "host": host, "pod": pod, "reason": reason, "command": command});
@@ -88,12 +89,12 @@ mod tests {
     fn lost_jobs_are_a_line_each() {
         let dir = tempfile::tempdir().expect("a folder");
         let task = Task { run: dir.path().to_string_lossy().into_owned(), ..Task::default() };
-        lost(&task, "w001", "pod-1", "gone", b"echo \xff\n2", false);
-        lost(&task, "w002", "pod-2", "gone", b"true", true);
+        lost(&task, "w001", Some("pod-1"), "gone", b"echo \xff\n2", false);
+        lost(&task, "w002", None, "gone", b"true", true);
         let text = fs::read_to_string(dir.path().join(names::RUN_LOST)).expect("there");
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
         assert_eq!(lines.len(), 2);
-        assert_eq!(lines[1]["pod"], "pod-2");
+        assert_eq!((&lines[0]["pod"], &lines[1]["pod"]), (&"pod-1".into(), &serde_json::Value::Null));
         // So it is counted by womm-run.sh.
         assert_eq!(text.matches("\"again\":false").count(), 1, "{text}");
     }

@@ -39,10 +39,10 @@ pub async fn run(job: &Job<'_>, client: Client) {
         Err(e) => {
             let tmpdir = std::env::temp_dir();
             let why = format!(
-                "job lost: hold back its input or output in {}: {e}: point TMPDIR at a folder with room",
+                "hold back its input or output in {}: {e}: point TMPDIR at a folder with room",
                 tmpdir.display()
             );
-            tell(&mut writer, &End::without_output(How::Lost, why)).await;
+            tell(&mut writer, &job.lost_here(&why)).await;
         }
     }
 }

@@ -146,9 +146,19 @@ impl<'a> Job<'a> {
             Some(why) => why,
             None => why_gone(self.places, pod, session).await,
         };
-        let command = self.open.command.as_deref().unwrap_or(b"(a shell)");
-        files::lost(&self.places.task, &self.host, &pod.name, &why, command, again);
+        self.note(Some(&pod.name), &why, again);
         End::without_output(How::Lost, format!("job lost on {}: pod {}: {why}", self.host, pod.name))
+    }
+
+    /// Its end, now that it is lost by no pod's fault, but here.
+    pub fn lost_here(&self, why: &str) -> End {
+        self.note(None, why, false);
+        End::without_output(How::Lost, format!("job lost: {why}"))
+    }
+
+    fn note(&self, pod: Option<&str>, why: &str, again: bool) {
+        let command = self.open.command.as_deref().unwrap_or(b"(a shell)");
+        files::lost(&self.places.task, &self.host, pod, why, command, again);
     }
 }
 
