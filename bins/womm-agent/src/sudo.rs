@@ -10,7 +10,7 @@ use crate::pty::{self, Master, Output};
 use crate::spec::{self, Answer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::isatty;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
@@ -18,6 +18,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use womm_tty::{Raw, size};
 use womm_wire::frame::{Open, Size};
 use womm_wire::names;
 
@@ -173,7 +174,7 @@ impl Request {
 }
 
 fn run(request: Request) -> Result<u8, String> {
-    let terminal = (isatty(io::stdin()) && isatty(io::stdout())).then(size);
+    let terminal = (isatty(io::stdin()) && isatty(io::stdout())).then(|| size(io::stdin()));
     let lost = |e: io::Error| format!("talk to root's process of the container: {e}");
     let socket = UnixStream::connect(names::SETUP_SUDO)
         .map_err(|e| format!("reach {}: {e}; it works in the shell of `womm setup` only", names::SETUP_SUDO))?;
@@ -197,7 +198,7 @@ fn run(request: Request) -> Result<u8, String> {
             (byte, _) => early.extend(byte), // refused
         }
     }
-    let raw = master.is_some().then(Raw::enter);
+    let raw = master.is_some().then(|| Raw::enter(io::stdin()));
     let mut relay = Relay { socket, master, raw, signals, passed, said: early };
     let answer = relay.run().map_err(lost)?;
     drop(relay); // the terminal is as it was
@@ -213,40 +214,10 @@ fn run(request: Request) -> Result<u8, String> {
     }
 }
 
-fn size() -> Size {
-    match tcgetwinsize(io::stdin()) {
-        Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Size { rows: size.ws_row, columns: size.ws_col },
-        _ => Size { rows: 24, columns: 80 },
-    }
-}
-
-/// Our terminal is raw until this is dropped.
-struct Raw(Option<Termios>);
-
-impl Raw {
-    fn enter() -> Self {
-        let before = tcgetattr(io::stdin()).ok();
-        if let Some(before) = &before {
-            let mut raw = before.clone();
-            raw.make_raw();
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &raw);
-        }
-        Self(before)
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, before);
-        }
-    }
-}
-
 struct Relay {
     socket: UnixStream,
     master: Option<Master>,
-    raw: Option<Raw>,
+    raw: Option<Raw<io::Stdin>>,
     signals: UnixStream,
     passed: Vec<(i32, UnixStream)>,
     /// Of root's process' answers, what has come.
@@ -326,7 +297,7 @@ impl Relay {
 
     fn resize(&self) {
         if let Some(master) = &self.master {
-            pty::resize(master.terminal(), size());
+            pty::resize(master.terminal(), size(io::stdin()));
         }
     }
 
@@ -337,7 +308,7 @@ impl Relay {
         }
         self.raw = None;
         let _ = kill_process(getpid(), Signal::STOP);
-        self.raw = self.master.is_some().then(Raw::enter);
+        self.raw = self.master.is_some().then(|| Raw::enter(io::stdin()));
         self.resize();
         let _ = (&self.socket).write_all(&[SIGCONT as u8]); // if it is gone, so is its socket
     }

@@ -3,11 +3,11 @@
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, ErrorKind, IsTerminal};
 use std::os::fd::OwnedFd;
 use tokio::net::unix::pipe;
 use womm_cli::Failure;
+use womm_tty::Raw;
 use womm_wire::frame::Size;
 
 /// The terminal.
@@ -41,23 +41,14 @@ impl Tty {
         Ok(Self { fd, input, output })
     }
 
-    /// Its size, or what terminals had when nobody knows.
+    /// Its size.
     pub fn size(&self) -> Size {
-        match tcgetwinsize(&self.fd) {
-            Ok(size) if size.ws_row > 0 && size.ws_col > 0 => Size { rows: size.ws_row, columns: size.ws_col },
-            _ => Size { rows: 24, columns: 80 },
-        }
+        womm_tty::size(&self.fd)
     }
 
     /// Passes keys on as they are typed, until the answer is dropped.
-    pub fn raw(&self) -> Raw<'_> {
-        let before = tcgetattr(&self.fd).ok();
-        if let Some(before) = &before {
-            let mut raw = before.clone();
-            raw.make_raw();
-            let _ = tcsetattr(&self.fd, OptionalActions::Drain, &raw);
-        }
-        Raw { tty: self, before }
+    pub fn raw(&self) -> Raw<&OwnedFd> {
+        Raw::enter(&self.fd)
     }
 
     /// Reads what was typed; none once the terminal is gone, or at ^D where lines are read.
@@ -125,19 +116,5 @@ struct Unanswered<'a>(&'a Tty);
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         let _ = rustix::io::write(&self.0.fd, b"\n");
-    }
-}
-
-/// See [`Tty::raw`].
-pub struct Raw<'a> {
-    tty: &'a Tty,
-    before: Option<Termios>,
-}
-
-impl Drop for Raw<'_> {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = tcsetattr(&self.tty.fd, OptionalActions::Drain, before);
-        }
     }
 }

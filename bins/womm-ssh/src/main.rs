@@ -4,7 +4,6 @@
 mod options;
 mod relay;
 mod run;
-mod tty;
 
 use options::Options;
 use std::io::Write;

@@ -1,18 +1,20 @@
 //! Moves a job's bytes between our stdio and the run's socket, and ends as the job ended.
 
 use crate::options::Request;
-use crate::{FAILED, run, say, tty};
+use crate::{FAILED, run, say};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::isatty;
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
+use womm_tty::{Raw, size};
 use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, encode, taken_of};
 
 /// Runs the job; our exit code.
 pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
-    let terminal = request.terminal.unwrap_or(request.command.is_none()) && tty::on_stdin();
+    let terminal = request.terminal.unwrap_or(request.command.is_none()) && isatty(io::stdin());
     let open = open_of(request, terminal);
     let payload = open.encode();
     if payload.len() > womm_wire::frame::MOST_OPEN {
@@ -20,7 +22,7 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
     }
     let resized = if terminal { Some(resized().map_err(|e| format!("watch the terminal's size: {e}"))?) } else { None };
     socket.set_nonblocking(true).map_err(|e| format!("talk to the run: {e}"))?;
-    let _raw = terminal.then(tty::Raw::enter);
+    let _raw = terminal.then(|| Raw::enter(io::stdin()));
     let mut relay = Relay {
         socket,
         to_send: encode(Kind::Open, &payload),
@@ -53,7 +55,7 @@ fn open_of(request: &Request, terminal: bool) -> Open {
         command,
         cwd: std::env::current_dir().ok().map(|cwd| cwd.as_os_str().as_bytes().to_vec()),
         env: Vec::new(),
-        terminal: terminal.then(|| (term(), tty::size())),
+        terminal: terminal.then(|| (term(), size(io::stdin()))),
         subsystem,
         of_run: run::is_ours(),
     }
@@ -127,7 +129,7 @@ impl Relay {
             }
             if let (true, Some(mut pipe)) = (size_changed, resized) {
                 let _ = pipe.read(&mut buffer);
-                self.to_send.extend_from_slice(&encode(Kind::Resize, &tty::size().encode()));
+                self.to_send.extend_from_slice(&encode(Kind::Resize, &size(io::stdin()).encode()));
             }
         }
     }
