@@ -5,6 +5,7 @@ mod options;
 mod relay;
 mod run;
 mod tty;
+mod wrapper;
 
 use options::Options;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Moves a job's bytes between our stdio and the run's socket, and ends as the job ended.
 
 use crate::options::Request;
-use crate::{FAILED, run, say, tty};
+use crate::{FAILED, run, say, tty, wrapper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, ErrorKind, Read, Write};
@@ -46,7 +46,7 @@ fn open_of(request: &Request, terminal: bool) -> Open {
     let term = || std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()).into_vec();
     let (command, subsystem) = match request.subsystem {
         true => (None, request.command.clone()),
-        false => (request.command.clone(), None),
+        false => (request.command.clone().map(wrapper::trimmed), None),
     };
     Open {
         host: run::host(request).to_vec(),
