@@ -22,8 +22,9 @@ const SLOTS: u32 = 4;
 /// The kernel's clock ticks of /proc/PID/stat (proc(5)), a second.
 const TICKS: f64 = 100.0;
 
-/// Jobs a second of a run, from the start of the first to the end of the last: what starts and ends a run is measured apart.
-fn rate(project: &Project, run: Cmd, command: &str, jobs: usize) -> f64 {
+/// Jobs a second of a run, once each slot has had a job: GNU parallel starts the first ones before the pods are up, and how long
+/// they take to come is measured apart, by `start`.
+fn rate(project: &Project, run: Cmd, command: &str, jobs: usize, slots: usize) -> f64 {
     let log = project.at("joblog");
     let _ = std::fs::remove_file(&log);
     let inputs: Vec<String> = (0..jobs).map(|number| number.to_string()).collect();
@@ -31,17 +32,17 @@ fn rate(project: &Project, run: Cmd, command: &str, jobs: usize) -> f64 {
     run.deadline(Duration::from_secs(600)).run().exits(0);
     assert_eq!(joblog::read(&log).len(), jobs);
     let text = std::fs::read_to_string(&log).expect("written");
-    let times = text.lines().skip(1).map(|line| {
-        let mut words = line.split('\t').skip(2).map(|word| word.trim().parse::<f64>().expect("a number"));
-        (words.next().expect("a start"), words.next().expect("a duration"))
+    let ends = text.lines().skip(1).map(|line| {
+        let words = line.split('\t').skip(2).take(2);
+        words.map(|word| word.trim().parse::<f64>().expect("a start and a duration")).sum()
     });
-    let (first, last) =
-        times.fold((f64::MAX, 0f64), |(first, last), (start, took)| (first.min(start), last.max(start + took)));
-    jobs as f64 / (last - first)
+    let mut ends: Vec<f64> = ends.collect();
+    ends.sort_by(f64::total_cmp);
+    (jobs - slots) as f64 / (ends[jobs - 1] - ends[slots - 1])
 }
 
 fn rates(report: &mut Report, project: &Project) {
-    let slots = (PODS * SLOTS).to_string();
+    let slots = (PODS * SLOTS) as usize;
     let (mut ours, mut by_ssh, mut local, mut as_shell) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let stand_in = project.tool("stand-in", "#!/bin/sh\nshift\n[ \"$1\" != -- ] || shift\nexec sh -c \"$*\"\n");
     // GNU parallel that thinks it runs its jobs here, with a shell that runs them in the pods: no perl around the job there.
@@ -51,15 +52,16 @@ fn rates(report: &mut Report, project: &Project) {
     );
     for _ in 0..ROUNDS {
         let run = project.parallel(PODS).args(["--procs-per-pod", &SLOTS.to_string()]);
-        ours.push(rate(project, run, "true", JOBS));
+        ours.push(rate(project, run, "true", JOBS, slots));
         let hosts: Vec<String> = (1..=PODS).map(|number| format!("{SLOTS}/w{number:03}")).collect();
         let ssh = project.cmd("parallel").arg("--ssh").arg(&stand_in).args(["-S", &hosts.join(",")]);
-        by_ssh.push(rate(project, ssh, "true", JOBS));
-        local.push(rate(project, project.cmd("parallel").args(["-j", &slots]), "true", JOBS));
+        by_ssh.push(rate(project, ssh, "true", JOBS, slots));
+        let here = project.cmd("parallel").arg("-j").arg(slots.to_string());
+        local.push(rate(project, here, "true", JOBS, slots));
         // Pods that a run of its own keeps, with a slot more for the job that does.
         let idle = Idle::start(project, PODS, SLOTS + 1);
         let run = project.cmd("parallel").env("PARALLEL_SHELL", &shell).env("WOMM_RUN", &idle.folder);
-        as_shell.push(rate(project, run.args(["-j", &slots]), "true", JOBS));
+        as_shell.push(rate(project, run.arg("-j").arg(slots.to_string()), "true", JOBS, slots));
         idle.end();
     }
     let [ours, by_ssh, local, as_shell] = [ours, by_ssh, local, as_shell].map(Sample::of);
@@ -79,8 +81,9 @@ fn thousand(report: &mut Report, project: &Project) {
     let (mut ours, mut local) = (Vec::new(), Vec::new());
     for _ in 0..2 {
         let run = project.parallel(10).args(["--procs-per-pod", "100", "--kube-mem", "2Gi"]);
-        ours.push(rate(project, run, "sleep 2", jobs));
-        local.push(rate(project, project.cmd("parallel").args(["-j", &slots.to_string()]), "sleep 2", jobs));
+        ours.push(rate(project, run, "sleep 2", jobs, slots));
+        let here = project.cmd("parallel").arg("-j").arg(slots.to_string());
+        local.push(rate(project, here, "sleep 2", jobs, slots));
     }
     let (ours, local) = (Sample::of(ours), Sample::of(local));
     let ratio = format!("{:.2}", ours.median() / local.median());
@@ -253,13 +256,28 @@ fn forget_images() {
     }
 }
 
+/// What is measured, by the names that `tests/bench dispatch` takes.
+const PARTS: [(&str, fn(&mut Report, &Project)); 5] = [
+    ("job", one_job),
+    ("start", |report, project| start(report, project, false)),
+    ("cold", |report, project| start(report, project, true)),
+    ("rates", rates),
+    ("thousand", thousand),
+];
+
 fn main() {
+    // cargo bench adds an option of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let names = PARTS.map(|(name, _)| name);
+    if let Some(word) = wanted.iter().find(|word| !names.contains(&word.as_str())) {
+        panic!("there is no part \"{word}\" to measure, only {}", names.join(", "));
+    }
     let project = Engine::Kube.project();
     let mut report = Report::default();
-    one_job(&mut report, &project);
-    start(&mut report, &project, false);
-    start(&mut report, &project, true);
-    rates(&mut report, &project);
-    thousand(&mut report, &project);
+    for (name, part) in PARTS {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            part(&mut report, &project);
+        }
+    }
     report.print();
 }

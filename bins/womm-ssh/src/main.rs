@@ -4,6 +4,7 @@
 mod options;
 mod relay;
 mod run;
+mod wrapper;
 
 use options::Options;
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! Moves a job's bytes between our stdio and the run's socket, and ends as the job ended.
 
 use crate::options::Request;
-use crate::{FAILED, run, say};
+use crate::{FAILED, run, say, wrapper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::isatty;
 use signal_hook::consts::SIGWINCH;
@@ -48,7 +48,7 @@ fn open_of(request: &Request, terminal: bool) -> Open {
     let term = || std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()).into_vec();
     let (command, subsystem) = match request.subsystem {
         true => (None, request.command.clone()),
-        false => (request.command.clone(), None),
+        false => (request.command.clone().map(wrapper::trimmed), None),
     };
     Open {
         host: run::host(request).to_vec(),
