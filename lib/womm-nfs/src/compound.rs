@@ -14,8 +14,12 @@ use crate::status::Status;
 use crate::wire::{ClientId, SessionId, Stateid};
 use crate::xdr::{Decoder, Encoder, Malformed};
 use bytes::Bytes;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use tokio::sync::OwnedSemaphorePermit;
 use womm_vfs::{Attributes, Kind, NodeId, Vfs};
 
@@ -268,12 +272,16 @@ impl<V: Vfs> Compound<'_, V> {
         let mut result = Encoder::new();
         let used = self.head + results.len() + FAILED_RESULT;
         let outcome = match self.check_position(code, done).and_then(|()| self.check_room(code, used)) {
-            Ok(()) => operations::run(code, self, arguments, &mut result).await,
+            Ok(()) => unless_it_panics(operations::run(code, self, arguments, &mut result)).await,
             Err(status) => Err(status.into()),
         };
         if code.changes() {
             self.fresh = None;
         }
+        let outcome = match outcome {
+            Ok(()) if code.takes_from_others() => self.server.settle().await.map_err(Failure::from),
+            outcome => outcome,
+        };
         let outcome = match outcome {
             Ok(()) if result.len() > self.room => Err(self.too_big().into()),
             Err(Failure { body: Some(body), .. }) if body.len() > self.room => Err(self.too_big().into()),
@@ -507,6 +515,18 @@ impl<V: Vfs> Compound<'_, V> {
             _ => status,
         }
     }
+}
+
+/// A bug in one operation is that operation's SERVERFAULT: without an answer its client would wait until it connects anew, and
+/// its slot would forget the call.
+async fn unless_it_panics(operation: impl Future<Output = Outcome>) -> Outcome {
+    let mut operation = pin!(operation);
+    let polled = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx))) {
+        Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
+        Ok(Poll::Pending) => Poll::Pending,
+        Err(_) => Poll::Ready(Err(Status::ServerFault.into())),
+    });
+    polled.await
 }
 
 /// What a file is called in the state.

@@ -10,7 +10,7 @@
 //! | compounds | [`compound`] |
 //! | a file per operation | [`operations`] |
 //! | client ids, sessions, slots, stateids, locks, grace | [`state`] |
-//! | what outlives a restart | [`folder`], [`journal`] |
+//! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
 //! | limits, memory | [`limits`], [`budget`] |
 //! | connections | [`connection`] |
@@ -22,6 +22,7 @@ pub mod attributes;
 pub mod budget;
 pub mod compound;
 pub mod connection;
+pub mod drained;
 pub mod exports;
 pub mod folder;
 pub mod handle;

@@ -64,7 +64,7 @@ impl<V: Vfs> Server<V> {
     /// # Errors
     /// Of the state folder.
     pub fn open(state_folder: &Path, config: Config) -> Result<Self, FolderError> {
-        let mut folder = StateFolder::open(state_folder)?;
+        let mut folder = StateFolder::open(state_folder, config.clock.now())?;
         let no_random = |why| FolderError::Io { what: "get random numbers for", path: state_folder.to_owned(), why };
         let settings = Settings {
             lease: config.lease,
@@ -93,6 +93,9 @@ impl<V: Vfs> Server<V> {
     pub fn export(&self, path: &str, vfs: V, terms: Terms) -> Result<u64, BadPath> {
         let number = self.0.exports.add(path, vfs, terms)?;
         // The others are told when the grace ends.
+        if let Some(since) = self.0.folder.drained.since(number) {
+            self.0.exports.drain(number, since);
+        }
         if self.with_state(|state, _| state.grace_has_ended())
             && let Some(export) = self.0.exports.now().export(number)
         {
@@ -106,9 +109,15 @@ impl<V: Vfs> Server<V> {
         &self.0.exports
     }
 
-    /// Ends an export's task; see [`Exports::drain`].
-    pub fn drain(&self, export: u64) {
-        self.0.exports.drain(export, self.0.clock.elapsed());
+    /// Ends an export's task, also for those who come after a restart; see [`Exports::drain`]. Waits for the disk.
+    ///
+    /// # Errors
+    /// Of the state folder: nothing is ended then.
+    pub fn drain(&self, export: u64) -> Result<(), FolderError> {
+        let now = self.0.clock.now();
+        self.0.folder.drained.add(export, now)?;
+        self.0.exports.drain(export, now);
+        Ok(())
     }
 
     /// Answers clients until told to stop; then all connections are closed.
@@ -144,8 +153,9 @@ impl<V: Vfs> Server<V> {
     async fn tick(self, stop: CancellationToken) {
         loop {
             self.with_state(State::tick);
-            let now = self.0.clock.elapsed();
-            self.0.exports.remove_drained(now.saturating_sub(TOMBSTONE));
+            if let Some(before) = self.0.clock.now().checked_sub(TOMBSTONE) {
+                self.0.exports.remove_drained(before);
+            }
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = stop.cancelled() => return,
@@ -191,6 +201,14 @@ impl<V: Vfs> Server<V> {
         self.0.folder.journal.add(record.clone()).await.map_err(|error| Status::from(womm_vfs::Error::from(error)))?;
         self.with_state(|state, _| state.recorded(client, record));
         Ok(())
+    }
+
+    /// Waits until it is durable who has lost what he had, before another one is told that he has it.
+    ///
+    /// # Errors
+    /// DELAY if the disk does not take it: the other asks again.
+    pub async fn settle(&self) -> Result<(), Status> {
+        self.0.folder.journal.settle().await.map_err(|_| Status::Delay)
     }
 
     /// For one operation on a file system.

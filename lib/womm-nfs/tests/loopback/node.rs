@@ -1,13 +1,13 @@
 //! Whatever becomes of a folder, the nodes that have it mounted go on (SHARE.md, "Never stop a node").
 
-use crate::client::{Connection, Ops, Session};
+use crate::client::{BOTH, Connection, Ops, Session};
 use crate::{DEADLINE, Fixture};
 use std::time::Duration;
 use womm_nfs::exports::Terms;
 use womm_nfs::limits::{MOST_WAITING, TOMBSTONE};
 use womm_nfs::operations::Code;
 use womm_nfs::status::Status;
-use womm_vfs::Error;
+use womm_vfs::{Clock, Error};
 
 #[tokio::test]
 async fn a_root_answers_though_its_folder_is_away() {
@@ -71,6 +71,36 @@ async fn errors_of_a_folder_that_pass_are_delay() {
 }
 
 #[tokio::test]
+async fn a_panic_is_one_operations_fault() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, stateid) = session.create("file").await;
+    let call = Ops::sequence(session.id, 1, 1, true).putfh(&handle).write(stateid, 0, b"x").getfh();
+    fixture.export().vfs.panic();
+    let first = session.connection.run(call.clone()).await;
+    assert_eq!(first.status, Status::ServerFault);
+    assert_eq!(session.connection.run(call).await.bytes, first.bytes, "a retry gets the same");
+    // Of many on the way, the others are answered; so is who comes next on the slot.
+    fixture.export().vfs.panic();
+    for slot in 2..12 {
+        session.connection.send(Ops::sequence(session.id, 1, slot, false).putfh(&handle).getattr(&[4])).await;
+    }
+    let mut faults = 0;
+    for _ in 2..12 {
+        match session.connection.receive().await.1.status {
+            Status::ServerFault => faults += 1,
+            status => assert_eq!(status, Status::Ok),
+        }
+    }
+    assert_eq!(faults, 1);
+    for slot in 1..12 {
+        let next = Ops::sequence(session.id, 2, slot, false).putfh(&handle).write(stateid, 0, b"x");
+        assert_eq!(session.connection.run(next).await.status, Status::Ok, "slot {slot}");
+    }
+    assert_eq!(session.status(Ops::new().putfh(&handle).close(stateid)).await, Status::Ok);
+}
+
+#[tokio::test]
 async fn a_drained_export_is_let_go_of() {
     let fixture = Fixture::new().await;
     let mut session = Session::new(fixture.address, "a").await;
@@ -78,7 +108,7 @@ async fn a_drained_export_is_let_go_of() {
     let at = || Ops::new().putfh(&handle);
     let mut reply = session.run(at().lock(stateid, b"l", 0, 1)).await;
     let locked = reply.skip(&[Code::Putfh]).locked(Code::Lock);
-    fixture.server.drain(fixture.number);
+    fixture.server.drain(fixture.number).expect("noted");
     assert_eq!(session.status(at().write(stateid, 0, b"x")).await, Status::Stale);
     assert_eq!(session.status(at().commit()).await, Status::Stale);
     let open = Ops::new().at("export").open_existing(b"o", b"file", 1, 0);
@@ -88,13 +118,25 @@ async fn a_drained_export_is_let_go_of() {
     assert_eq!(session.status(at().unlock(locked, 0, 1)).await, Status::Ok);
     assert_eq!(session.status(at().close(stateid)).await, Status::Ok);
     fixture.clock.advance(TOMBSTONE + Duration::from_secs(1));
-    fixture.server.exports().remove_drained(fixture_now(&fixture));
+    fixture.server.exports().remove_drained(fixture.clock.now() - TOMBSTONE);
     assert_eq!(session.status(at().getattr(&[1])).await, Status::Stale);
 }
 
-fn fixture_now(fixture: &Fixture) -> Duration {
-    use womm_vfs::Clock;
-    fixture.clock.elapsed().saturating_sub(TOMBSTONE)
+#[tokio::test]
+async fn a_drained_export_stays_so_after_a_restart() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, _) = session.create("file").await;
+    fixture.server.drain(fixture.number).expect("noted");
+    let fixture = fixture.restart().await;
+    let mut session = Session::returned(fixture.address, "a").await;
+    let at = || Ops::new().putfh(&handle);
+    assert_eq!(session.status(at().reclaim(b"owner", BOTH)).await, Status::Stale);
+    assert_eq!(session.status(Ops::new().reclaim_complete()).await, Status::Ok);
+    assert_eq!(session.status(at().commit()).await, Status::Stale);
+    assert_eq!(session.status(at().getattr(&[1])).await, Status::Ok);
+    assert_eq!(session.status(Ops::new().at("export").getattr(&[1])).await, Status::Ok);
+    assert_eq!(session.status(Ops::new().at("export").mkdir(b"x")).await, Status::Stale);
 }
 
 #[tokio::test]
