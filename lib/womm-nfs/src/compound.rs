@@ -278,10 +278,9 @@ impl<V: Vfs> Compound<'_, V> {
         if code.changes() {
             self.fresh = None;
         }
-        let outcome = match outcome {
-            Ok(()) if code.takes_from_others() => self.server.settle().await.map_err(Failure::from),
-            outcome => outcome,
-        };
+        if outcome.is_ok() && code.takes_from_others() {
+            self.server.settle().await;
+        }
         let outcome = match outcome {
             Ok(()) if result.len() > self.room => Err(self.too_big().into()),
             Err(Failure { body: Some(body), .. }) if body.len() > self.room => Err(self.too_big().into()),

