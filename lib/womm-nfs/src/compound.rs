@@ -3,6 +3,7 @@
 
 use crate::budget::{Budget, Hold};
 use crate::exports::{Export, Owner, PSEUDO, Tree};
+use crate::fault::{Fault, caught};
 use crate::handle::Handle;
 use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
 use crate::operations::{self, Code};
@@ -14,12 +15,8 @@ use crate::status::Status;
 use crate::wire::{ClientId, SessionId, Stateid};
 use crate::xdr::{Decoder, Encoder, Malformed};
 use bytes::Bytes;
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use tokio::sync::OwnedSemaphorePermit;
 use womm_vfs::{Attributes, Kind, NodeId, Vfs};
 
@@ -519,13 +516,7 @@ impl<V: Vfs> Compound<'_, V> {
 /// A bug in one operation is that operation's SERVERFAULT: without an answer its client would wait until it connects anew, and
 /// its slot would forget the call.
 async fn unless_it_panics(operation: impl Future<Output = Outcome>) -> Outcome {
-    let mut operation = pin!(operation);
-    let polled = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| operation.as_mut().poll(cx))) {
-        Ok(Poll::Ready(outcome)) => Poll::Ready(outcome),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Err(Status::ServerFault.into())),
-    });
-    polled.await
+    caught(operation).await.unwrap_or_else(|Fault| Err(Status::ServerFault.into()))
 }
 
 /// What a file is called in the state.

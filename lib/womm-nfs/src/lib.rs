@@ -13,6 +13,7 @@
 //! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
 //! | limits, memory | [`limits`], [`budget`] |
+//! | what becomes of a panic | [`fault`] |
 //! | connections | [`connection`] |
 //! | all of it together | [`server`] |
 //!
@@ -24,6 +25,7 @@ pub mod compound;
 pub mod connection;
 pub mod drained;
 pub mod exports;
+pub mod fault;
 pub mod folder;
 pub mod handle;
 pub mod journal;

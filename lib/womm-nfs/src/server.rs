@@ -3,6 +3,7 @@
 use crate::budget::Budget;
 use crate::connection;
 use crate::exports::{BadPath, Exports, Terms};
+use crate::fault::caught;
 use crate::folder::{FolderError, StateFolder, random};
 use crate::limits::{BACKEND_DEADLINE, MOST_CONNECTIONS, TOMBSTONE};
 use crate::state::{Effects, Settings, State};
@@ -152,10 +153,14 @@ impl<V: Vfs> Server<V> {
 
     async fn tick(self, stop: CancellationToken) {
         loop {
-            self.with_state(State::tick);
-            if let Some(before) = self.0.clock.now().checked_sub(TOMBSTONE) {
-                self.0.exports.remove_drained(before);
-            }
+            let changes = async {
+                self.with_state(State::tick);
+                if let Some(before) = self.0.clock.now().checked_sub(TOMBSTONE) {
+                    self.0.exports.remove_drained(before);
+                }
+            };
+            // After a fault it is tried again: a grace without an end would be worse.
+            let _fault = caught(changes).await;
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = stop.cancelled() => return,

@@ -157,3 +157,49 @@ async fn a_read_only_export() {
     let from = reply.skip(&[Code::Putrootfh, Code::Lookup]).ok(Code::Access);
     assert_eq!((from.u32(), from.u32()), (Ok(0x1f), Ok(0x03)));
 }
+
+#[tokio::test]
+async fn what_gives_back_and_what_is_taken_back_never_waits() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, stateid) = session.create("file").await;
+    let (other, elsewhere) = session.create("other").await;
+    let at = || Ops::new().putfh(&handle);
+    let lock = |stateid| at().lock(stateid, b"l", 0, 10);
+    let locked = session.run(lock(stateid)).await.skip(&[Code::Putfh]).locked(Code::Lock);
+    fixture.export().vfs.away();
+    // As many as may wait do, so that whatever else needs the folder is told to come again.
+    let mut connection = Connection::new(fixture.address).await;
+    for slot in 1..64 {
+        connection.send(Ops::sequence(session.id, 1, slot, false).putfh(&handle).getattr(&[4])).await;
+    }
+    for _ in 1..64 - MOST_WAITING {
+        assert_eq!(connection.receive().await.1.status, Status::Delay);
+    }
+    assert_eq!(session.status(at().getattr(&[4])).await, Status::Delay);
+    let test = Ops::new().op(Code::TestStateid, |to| {
+        to.u32(1);
+        locked.encode(to);
+    });
+    assert_eq!(session.status(test).await, Status::Ok);
+    let unlocked = session.run(at().unlock(locked, 0, 10)).await.skip(&[Code::Putfh]).locked(Code::Locku);
+    assert_eq!(session.status(Ops::new().op(Code::FreeStateid, |to| unlocked.encode(to))).await, Status::Ok);
+    let less = at().op(Code::OpenDowngrade, |to| {
+        stateid.encode(to);
+        to.u32(0).u32(BOTH).u32(0);
+    });
+    let stateid = session.run(less).await.skip(&[Code::Putfh]).locked(Code::OpenDowngrade);
+    assert_eq!(session.status(at().close(stateid)).await, Status::Ok);
+    // After a restart it is away still.
+    assert_eq!(session.status(Ops::new().putfh(&other).lock(elsewhere, b"l", 0, 10)).await, Status::Ok);
+    drop(connection);
+    let fixture = fixture.restart().await;
+    fixture.export().vfs.away();
+    let mut session = Session::returned(fixture.address, "a").await;
+    let mut reply = session.run(Ops::new().putfh(&other).reclaim(b"owner", BOTH)).await;
+    let elsewhere = reply.skip(&[Code::Putfh]).opened();
+    let lock = Ops::new().putfh(&other).reclaim_lock(elsewhere, b"l", 0, 10);
+    assert_eq!(session.status(lock).await, Status::Ok);
+    assert_eq!(session.status(Ops::new().reclaim_complete()).await, Status::Ok);
+    assert_eq!(session.status(Ops::new().putfh(&other).close(elsewhere)).await, Status::Ok, "the lock goes with it");
+}
