@@ -3,6 +3,7 @@
 
 use crate::budget::{Budget, Hold};
 use crate::exports::{Export, Owner, PSEUDO, Tree};
+use crate::fault::{Fault, caught};
 use crate::handle::Handle;
 use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
 use crate::operations::{self, Code};
@@ -268,11 +269,14 @@ impl<V: Vfs> Compound<'_, V> {
         let mut result = Encoder::new();
         let used = self.head + results.len() + FAILED_RESULT;
         let outcome = match self.check_position(code, done).and_then(|()| self.check_room(code, used)) {
-            Ok(()) => operations::run(code, self, arguments, &mut result).await,
+            Ok(()) => unless_it_panics(operations::run(code, self, arguments, &mut result)).await,
             Err(status) => Err(status.into()),
         };
         if code.changes() {
             self.fresh = None;
+        }
+        if outcome.is_ok() && code.takes_from_others() {
+            self.server.settle().await;
         }
         let outcome = match outcome {
             Ok(()) if result.len() > self.room => Err(self.too_big().into()),
@@ -507,6 +511,12 @@ impl<V: Vfs> Compound<'_, V> {
             _ => status,
         }
     }
+}
+
+/// A bug in one operation is that operation's SERVERFAULT: without an answer its client would wait until it connects anew, and
+/// its slot would forget the call.
+async fn unless_it_panics(operation: impl Future<Output = Outcome>) -> Outcome {
+    caught(operation).await.unwrap_or_else(|Fault| Err(Status::ServerFault.into()))
 }
 
 /// What a file is called in the state.

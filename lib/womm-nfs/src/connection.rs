@@ -2,6 +2,7 @@
 
 use crate::budget::{Budget, Hold};
 use crate::compound::{self, Caller};
+use crate::fault::caught;
 use crate::limits::{MOST_CALLS_OF_CONNECTION, STALLED};
 use crate::rpc::record::{Record, Records, mark};
 use crate::rpc::{self, Message, Procedure};
@@ -107,7 +108,9 @@ async fn read<V: Vfs>(connection: &Arc<Connection<V>>, mut records: Records<Owne
             drop(place);
             return half_closed(&calls).await;
         };
-        let mut answering = Box::pin(connection.clone().answer(record, place));
+        // What panics outside of an operation has no answer: the client asks again over another connection.
+        let answering = caught(connection.clone().answer(record, place));
+        let mut answering = Box::pin(async { answering.await.map_err(io::Error::other)? });
         // A call by itself is mostly done at once, in this task: to wake another one would take longer. Of several, each has its
         // own. One goes on when the connection ends: what was begun is done, and a retry over another one finds its reply.
         let alone = !records.has_more() && calls.available_permits() + 1 == MOST_CALLS_OF_CONNECTION;

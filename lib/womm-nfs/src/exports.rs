@@ -5,7 +5,7 @@ use crate::handle::HandleKey;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use womm_vfs::{Attributes, Kind, NodeId, Vfs};
 
 /// The number of the pseudo file system among exports.
@@ -40,7 +40,7 @@ pub struct Export<V> {
     pub vfs: V,
     /// How it is exported.
     pub terms: Terms,
-    drained: RwLock<Option<Duration>>,
+    drained: RwLock<Option<SystemTime>>,
 }
 
 impl<V> Export<V> {
@@ -122,7 +122,7 @@ impl<V: Vfs> Exports<V> {
     }
 
     /// The export's task is over: WRITE, COMMIT and OPEN answer STALE, CLOSE succeeds, so that clients let go of it.
-    pub fn drain(&self, number: u64, now: Duration) {
+    pub fn drain(&self, number: u64, now: SystemTime) {
         if let Some(export) = self.now().export(number)
             && let Ok(mut drained) = export.drained.write()
         {
@@ -131,7 +131,7 @@ impl<V: Vfs> Exports<V> {
     }
 
     /// Takes away those that were drained before this.
-    pub fn remove_drained(&self, before: Duration) {
+    pub fn remove_drained(&self, before: SystemTime) {
         let mut tree = self.tree.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let gone = |export: &Export<V>| export.drained.read().is_ok_and(|since| since.is_some_and(|at| at < before));
         if !tree.exports.values().any(|export| gone(export)) {
@@ -316,10 +316,11 @@ mod tests {
     fn a_drained_one_stays_for_a_while() {
         let exports = exports();
         let number = exports.add("/a", memory(), Terms::default()).expect("it is good");
-        exports.drain(number, Duration::from_secs(10));
-        exports.remove_drained(Duration::from_secs(10));
+        let at = SystemTime::now();
+        exports.drain(number, at);
+        exports.remove_drained(at);
         assert!(exports.now().export(number).is_some_and(|export| export.is_drained()));
-        exports.remove_drained(Duration::from_secs(11));
+        exports.remove_drained(at + std::time::Duration::from_secs(1));
         assert!(exports.now().export(number).is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! The state folder: what the server keeps across restarts. One server at a time has it.
 
+use crate::drained::Drained;
 use crate::handle::HandleKey;
 use crate::journal::{ClientRecord, Journal};
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// What is in it.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub struct StateFolder {
     pub records: HashSet<ClientRecord>,
     /// Where that is noted.
     pub journal: Journal,
+    /// Exports whose tasks are over.
+    pub drained: Drained,
     _lock: File,
 }
 
@@ -48,7 +52,7 @@ pub enum FolderError {
     Open(PathBuf),
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
     move |why| FolderError::Io { what, path: path.to_owned(), why }
 }
 
@@ -57,7 +61,7 @@ impl StateFolder {
     ///
     /// # Errors
     /// Another server has it; it can't be read or written; something in it is broken.
-    pub fn open(path: &Path) -> Result<Self, FolderError> {
+    pub fn open(path: &Path, now: SystemTime) -> Result<Self, FolderError> {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make the state folder", path))?;
         let lock = lock(path)?;
         let key_path = path.join("key");
@@ -73,7 +77,8 @@ impl StateFolder {
             return Err(FolderError::Broken(scope_path));
         }
         let (journal, records) = Journal::open(path).map_err(failed("open the journal in", path))?;
-        Ok(Self { key: HandleKey::new(key), scope: scope.into(), records, journal, _lock: lock })
+        let drained = Drained::open(path, now)?;
+        Ok(Self { key: HandleKey::new(key), scope: scope.into(), records, journal, drained, _lock: lock })
     }
 }
 
@@ -94,18 +99,21 @@ fn kept(path: &Path, make: impl FnOnce() -> io::Result<Vec<u8>>) -> Result<Vec<u
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         read => return read.map_err(failed("read", path)),
     }
-    let write = || -> io::Result<Vec<u8>> {
-        let (new, content) = (path.with_extension("new"), make()?);
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(content)
-    };
-    write().map_err(failed("write", path))
+    let made = make().and_then(|content| write(path, &content).map(|()| content));
+    made.map_err(failed("write", path))
+}
+
+/// Gives a file this content, durably: all of it or none.
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Random bytes of the system.
@@ -137,13 +145,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let handle = Handle { export: 1, node: NodeId(2), generation: 3 };
         let path = folder.path().join("state");
-        let first = StateFolder::open(&path).expect("it is made");
+        let first = StateFolder::open(&path, SystemTime::now()).expect("it is made");
         let (sealed, scope) = (first.key.seal(&handle), first.scope.clone());
-        assert!(matches!(StateFolder::open(&path), Err(FolderError::Held(held)) if held == path));
+        assert!(matches!(StateFolder::open(&path, SystemTime::now()), Err(FolderError::Held(held)) if held == path));
         drop(first);
-        let again = StateFolder::open(&path).expect("it is there");
+        let again = StateFolder::open(&path, SystemTime::now()).expect("it is there");
         assert_eq!((again.key.open(&sealed), again.scope), (Some(handle), scope.clone()));
-        let other = StateFolder::open(&folder.path().join("other")).expect("it is made");
+        let other = StateFolder::open(&folder.path().join("other"), SystemTime::now()).expect("it is made");
         assert_eq!(other.key.open(&sealed), None);
         assert_ne!(other.scope, scope);
     }
@@ -151,12 +159,12 @@ mod tests {
     #[test]
     fn a_key_that_others_can_read_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        drop(StateFolder::open(folder.path()).expect("it is made"));
+        drop(StateFolder::open(folder.path(), SystemTime::now()).expect("it is made"));
         let key = folder.path().join("key");
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
-        assert!(matches!(StateFolder::open(folder.path()), Err(FolderError::Open(_))));
+        assert!(matches!(StateFolder::open(folder.path(), SystemTime::now()), Err(FolderError::Open(_))));
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
         std::fs::write(&key, b"short").expect("it is ours");
-        assert!(matches!(StateFolder::open(folder.path()), Err(FolderError::Broken(_))));
+        assert!(matches!(StateFolder::open(folder.path(), SystemTime::now()), Err(FolderError::Broken(_))));
     }
 }

@@ -13,7 +13,8 @@ use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use tokio::sync::oneshot;
 
 /// One instance of a client: after its reboot it is another.
@@ -70,12 +71,21 @@ impl ClientRecord {
 enum Command {
     Add(ClientRecord, oneshot::Sender<io::Result<()>>),
     Remove(ClientRecord),
+    Settle(oneshot::Sender<io::Result<()>>),
 }
 
 /// The open journal. Its thread writes what many ask for at once with one fsync.
 #[derive(Debug, Clone)]
 pub struct Journal {
     commands: mpsc::Sender<Command>,
+    removals: Arc<Removals>,
+}
+
+/// How many were asked for, and how many of these are on disk.
+#[derive(Debug, Default)]
+struct Removals {
+    asked: AtomicU64,
+    durable: AtomicU64,
 }
 
 impl Journal {
@@ -92,9 +102,18 @@ impl Journal {
         };
         let file = rewrite(folder, &path, &records)?;
         let (commands, received) = mpsc::channel();
-        let writer = Writer { file, folder: folder.to_owned(), path, records: records.clone(), written: records.len() };
+        let removals = Arc::<Removals>::default();
+        let writer = Writer {
+            file,
+            folder: folder.to_owned(),
+            path,
+            records: records.clone(),
+            written: records.len(),
+            removals: removals.clone(),
+            removed: 0,
+        };
         std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&received))?;
-        Ok((Self { commands }, records))
+        Ok((Self { commands, removals }, records))
     }
 
     /// Notes that a client has state; it is on disk when this answers.
@@ -102,15 +121,35 @@ impl Journal {
     /// # Errors
     /// Of the disk; the client must not get state then.
     pub async fn add(&self, record: ClientRecord) -> io::Result<()> {
-        let (done_tx, done_rx) = oneshot::channel();
-        let gone = || io::Error::other("the journal's thread has ended");
-        self.commands.send(Command::Add(record, done_tx)).map_err(|_| gone())?;
-        done_rx.await.map_err(|_| gone())?
+        self.ask(|done| Command::Add(record, done)).await
     }
 
-    /// Notes that a client has no state and will not take any back. Not waited for: to forget it late harms nobody.
+    /// Notes that a client has no state and will not take any back. Not waited for: see [`Journal::settle`].
     pub fn remove(&self, record: ClientRecord) {
+        self.removals.asked.fetch_add(1, Ordering::SeqCst);
         let _ = self.commands.send(Command::Remove(record));
+    }
+
+    /// Whether all removals are on disk.
+    pub fn is_settled(&self) -> bool {
+        let asked = self.removals.asked.load(Ordering::SeqCst);
+        self.removals.durable.load(Ordering::SeqCst) >= asked
+    }
+
+    /// Waits until all removals are on disk. What a client has lost may be given to another one only then: after a restart the
+    /// first could take it back otherwise (RFC 8881, 8.4.3).
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub async fn settle(&self) -> io::Result<()> {
+        if self.is_settled() { Ok(()) } else { self.ask(Command::Settle).await }
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Command) -> io::Result<()> {
+        let (done_tx, done_rx) = oneshot::channel();
+        let gone = || io::Error::other("the journal's thread has ended");
+        self.commands.send(command(done_tx)).map_err(|_| gone())?;
+        done_rx.await.map_err(|_| gone())?
     }
 }
 
@@ -121,6 +160,9 @@ struct Writer {
     records: HashSet<ClientRecord>,
     /// Entries in the file.
     written: usize,
+    removals: Arc<Removals>,
+    /// Removals that were taken.
+    removed: u64,
 }
 
 impl Writer {
@@ -135,14 +177,24 @@ impl Writer {
                         self.records.insert(record);
                         waiting.push(done);
                     }
-                    Command::Remove(record) if self.records.remove(&record) => {
+                    Command::Remove(record) => {
+                        self.removed += 1;
+                        if !self.records.remove(&record) {
+                            continue;
+                        }
                         bytes.extend_from_slice(&entry(REMOVED, &record));
                     }
-                    Command::Remove(_) => continue,
+                    Command::Settle(done) => {
+                        waiting.push(done);
+                        continue;
+                    }
                 }
                 self.written += 1;
             }
             let result = self.write(&bytes, !waiting.is_empty());
+            if result.is_ok() && !waiting.is_empty() {
+                self.removals.durable.store(self.removed, Ordering::SeqCst);
+            }
             for done in waiting {
                 let _ = done.send(copy(&result));
             }
@@ -244,6 +296,21 @@ mod tests {
         first.add(b.clone()).await.expect("written");
         let (_, records) = journal(folder.path());
         assert_eq!(records, HashSet::from([b]));
+    }
+
+    #[tokio::test]
+    async fn a_removal_is_waited_for_by_who_must() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let a = ClientRecord::for_tests(b"a", 1);
+        let (first, _) = journal(folder.path());
+        assert!(first.is_settled());
+        first.add(a.clone()).await.expect("written");
+        first.remove(a.clone());
+        first.remove(a);
+        assert!(!first.is_settled(), "nobody has waited for it");
+        first.settle().await.expect("written");
+        assert!(first.is_settled());
+        assert!(read(File::open(folder.path().join("clients")).expect("a file")).expect("read").is_empty());
     }
 
     #[tokio::test]

@@ -10,9 +10,10 @@
 //! | compounds | [`compound`] |
 //! | a file per operation | [`operations`] |
 //! | client ids, sessions, slots, stateids, locks, grace | [`state`] |
-//! | what outlives a restart | [`folder`], [`journal`] |
+//! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
 //! | limits, memory | [`limits`], [`budget`] |
+//! | what becomes of a panic | [`fault`] |
 //! | connections | [`connection`] |
 //! | all of it together | [`server`] |
 //!
@@ -22,7 +23,9 @@ pub mod attributes;
 pub mod budget;
 pub mod compound;
 pub mod connection;
+pub mod drained;
 pub mod exports;
+pub mod fault;
 pub mod folder;
 pub mod handle;
 pub mod journal;

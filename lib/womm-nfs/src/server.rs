@@ -3,6 +3,7 @@
 use crate::budget::Budget;
 use crate::connection;
 use crate::exports::{BadPath, Exports, Terms};
+use crate::fault::caught;
 use crate::folder::{FolderError, StateFolder, random};
 use crate::limits::{BACKEND_DEADLINE, MOST_CONNECTIONS, TOMBSTONE};
 use crate::state::{Effects, Settings, State};
@@ -64,7 +65,7 @@ impl<V: Vfs> Server<V> {
     /// # Errors
     /// Of the state folder.
     pub fn open(state_folder: &Path, config: Config) -> Result<Self, FolderError> {
-        let mut folder = StateFolder::open(state_folder)?;
+        let mut folder = StateFolder::open(state_folder, config.clock.now())?;
         let no_random = |why| FolderError::Io { what: "get random numbers for", path: state_folder.to_owned(), why };
         let settings = Settings {
             lease: config.lease,
@@ -93,6 +94,9 @@ impl<V: Vfs> Server<V> {
     pub fn export(&self, path: &str, vfs: V, terms: Terms) -> Result<u64, BadPath> {
         let number = self.0.exports.add(path, vfs, terms)?;
         // The others are told when the grace ends.
+        if let Some(since) = self.0.folder.drained.since(number) {
+            self.0.exports.drain(number, since);
+        }
         if self.with_state(|state, _| state.grace_has_ended())
             && let Some(export) = self.0.exports.now().export(number)
         {
@@ -106,9 +110,15 @@ impl<V: Vfs> Server<V> {
         &self.0.exports
     }
 
-    /// Ends an export's task; see [`Exports::drain`].
-    pub fn drain(&self, export: u64) {
-        self.0.exports.drain(export, self.0.clock.elapsed());
+    /// Ends an export's task, also for those who come after a restart; see [`Exports::drain`]. Waits for the disk.
+    ///
+    /// # Errors
+    /// Of the state folder: nothing is ended then.
+    pub fn drain(&self, export: u64) -> Result<(), FolderError> {
+        let now = self.0.clock.now();
+        self.0.folder.drained.add(export, now)?;
+        self.0.exports.drain(export, now);
+        Ok(())
     }
 
     /// Answers clients until told to stop; then all connections are closed.
@@ -143,9 +153,14 @@ impl<V: Vfs> Server<V> {
 
     async fn tick(self, stop: CancellationToken) {
         loop {
-            self.with_state(State::tick);
-            let now = self.0.clock.elapsed();
-            self.0.exports.remove_drained(now.saturating_sub(TOMBSTONE));
+            let changes = async {
+                self.with_state(State::tick);
+                if let Some(before) = self.0.clock.now().checked_sub(TOMBSTONE) {
+                    self.0.exports.remove_drained(before);
+                }
+            };
+            // After a fault it is tried again: a grace without an end would be worse.
+            let _fault = caught(changes).await;
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = stop.cancelled() => return,
@@ -191,6 +206,12 @@ impl<V: Vfs> Server<V> {
         self.0.folder.journal.add(record.clone()).await.map_err(|error| Status::from(womm_vfs::Error::from(error)))?;
         self.with_state(|state, _| state.recorded(client, record));
         Ok(())
+    }
+
+    /// Waits until it is durable who has lost what he had, before another one is told that he has it. A disk that does not take
+    /// it, since it is full, stops nobody: it is tried again the next time.
+    pub async fn settle(&self) {
+        let _ = self.0.folder.journal.settle().await;
     }
 
     /// For one operation on a file system.

@@ -203,6 +203,11 @@ impl Code {
                 | Self::Removexattr
         )
     }
+
+    /// Whether it may be done because another client has lost what it held.
+    pub fn takes_from_others(self) -> bool {
+        matches!(self, Self::Open | Self::Lock | Self::Read | Self::Write | Self::Setattr)
+    }
 }
 
 /// Does one.

@@ -61,6 +61,8 @@ pub struct Client {
     pub(super) recorded: bool,
     /// How many opens and lock owners it has.
     pub(super) states: usize,
+    /// Bytes of replies that are kept for it.
+    pub(super) kept: usize,
     /// Turns at each export's backend.
     turns: HashMap<u64, Arc<Semaphore>>,
 }
@@ -163,6 +165,7 @@ impl State {
             may_reclaim: false,
             recorded: false,
             states: 0,
+            kept: 0,
             turns: HashMap::new(),
         };
         self.clients.insert(id, client);

@@ -236,8 +236,20 @@ impl State {
 
     pub(super) fn remove_session(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.remove(&id) {
-            self.kept -= session.slots.kept();
+            let kept = session.slots.kept();
+            self.kept -= kept;
+            if let Some(client) = self.clients.get_mut(&session.client) {
+                client.kept -= kept;
+            }
         }
+    }
+
+    /// Whether a client has enough replies kept. Half of the room is for whoever comes first; of the other half each client has
+    /// an equal part, so that one who fills all there is does not stop the others.
+    fn has_enough_kept(&self, client: ClientId) -> bool {
+        let half = self.settings.most_kept / 2;
+        let own = self.clients.get(&client).map_or(0, |client| client.kept);
+        self.kept >= half && own >= half / self.clients.len().max(1)
     }
 
     /// SEQUENCE: lets a call in, renews the lease.
@@ -245,7 +257,7 @@ impl State {
     /// # Errors
     /// BADSESSION, BADSLOT, BAD_HIGH_SLOT, TOO_MANY_OPS, REQ_TOO_BIG, SEQ_MISORDERED, SEQ_FALSE_RETRY, DELAY.
     pub fn sequence(&mut self, call: &Call, now: Duration) -> Result<Admitted, Status> {
-        let full = self.kept >= self.settings.most_kept;
+        let full = self.has_enough_kept(self.session(call.session)?.client);
         let session = self.sessions.get_mut(&call.session).ok_or(Status::BadSession)?;
         let (client, fore) = (session.client, session.fore);
         if call.slot >= session.slots.count() {
@@ -274,6 +286,7 @@ impl State {
         self.kept -= freed;
         if let Some(client) = self.clients.get_mut(&client) {
             client.renewed = now;
+            client.kept -= freed;
         }
         Ok(Admitted { client, fore, admission })
     }
@@ -281,10 +294,12 @@ impl State {
     /// The call was done; the reply is kept if there is one. A lease does not run out while a call is worked on.
     pub fn finish(&mut self, session: SessionId, slot: u32, reply: Option<Bytes>, now: Duration) {
         let Some(session) = self.sessions.get_mut(&session) else { return };
-        self.kept += reply.as_ref().map_or(0, Bytes::len);
+        let kept = reply.as_ref().map_or(0, Bytes::len);
+        self.kept += kept;
         session.slots.finish(slot, reply);
         if let Some(client) = self.clients.get_mut(&session.client) {
             client.renewed = now;
+            client.kept += kept;
         }
     }
 }
@@ -373,5 +388,24 @@ mod tests {
         assert!(state.sequence(&Call { cache: false, ..next }, NOW).is_ok(), "it frees what its slot kept");
         state.finish(session, 0, None, NOW);
         assert_eq!(state.kept, 0);
+    }
+
+    #[test]
+    fn one_that_fills_what_is_kept_does_not_stop_the_others() {
+        let mut state = state();
+        let (_, greedy) = join(&mut state, &arrival(b"greedy", 1), NOW);
+        let (_, other) = join(&mut state, &arrival(b"other", 1), NOW);
+        state.sequence(&call(greedy), NOW).expect("let in");
+        state.finish(greedy, 0, Some(Bytes::from(vec![0; 1 << 20])), NOW);
+        assert_eq!(state.sequence(&Call { sequence: 2, ..call(greedy) }, NOW), Err(Status::Delay));
+        for sequence in 1..4 {
+            let admitted = state.sequence(&Call { sequence, ..call(other) }, NOW).expect("let in");
+            assert_eq!(admitted.admission, Admission::New);
+            state.finish(other, 0, Some(Bytes::from(vec![0; 4096])), NOW);
+        }
+        state.destroy_session(greedy).expect("it is there");
+        assert_eq!(state.kept, 4096);
+        state.destroy_session(other).expect("it is there");
+        assert_eq!((state.kept, state.clients.values().map(|client| client.kept).sum::<usize>()), (0, 0));
     }
 }

@@ -498,3 +498,40 @@ async fn what_is_left_out_is_refused() {
     }
     assert_eq!(session.status(Ops::new().void(Code::Illegal)).await, Status::IllegalOperation);
 }
+
+#[tokio::test]
+async fn an_open_is_downgraded_to_what_was_asked_for_before() {
+    let (fixture, mut a) = start().await;
+    let mut b = Session::new(fixture.address, "b").await;
+    let open = |access, deny| Ops::new().at("export").create(b"o", b"file", access, deny).getfh();
+    let mut reply = a.run(open(READ, 0)).await;
+    reply.skip(&[Code::Putrootfh, Code::Lookup]).opened();
+    let handle = reply.handle();
+    let both = a.run(open(BOTH, WRITE)).await.skip(&[Code::Putrootfh, Code::Lookup]).opened();
+    let less = |stateid: Stateid, access: u32, deny: u32| {
+        Ops::new().putfh(&handle).op(Code::OpenDowngrade, move |to| {
+            stateid.encode(to);
+            to.u32(0).u32(access).u32(deny);
+        })
+    };
+    assert_eq!(b.status(open(WRITE, 0)).await, Status::ShareDenied);
+    assert_eq!(a.status(less(both, 0, 0)).await, Status::Invalid);
+    assert_eq!(a.status(less(both, WRITE, 0)).await, Status::Invalid, "it was never opened so");
+    assert_eq!(b.status(less(both, READ, 0)).await, Status::BadStateid, "it is another client's");
+    let read = a.run(less(both, READ, 0)).await.skip(&[Code::Putfh]).locked(Code::OpenDowngrade);
+    assert_eq!(a.status(less(both, READ, 0)).await, Status::OldStateid);
+    assert_eq!(b.status(open(WRITE, 0)).await, Status::Ok);
+    assert_eq!(a.status(Ops::new().putfh(&handle).write(read, 0, b"x")).await, Status::OpenMode);
+}
+
+#[tokio::test]
+async fn a_back_channel_is_taken() {
+    let (_fixture, mut session) = start().await;
+    let program = |flavor: u32| {
+        Ops::new().op(Code::BackchannelCtl, move |to| {
+            to.u32(0x4000_0000).u32(1).u32(flavor);
+        })
+    };
+    assert_eq!(session.status(program(0)).await, Status::Ok);
+    assert_eq!(session.status(program(77)).await, Status::BadXdr);
+}

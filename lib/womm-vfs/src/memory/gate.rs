@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::error::{Error, Result};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 pub(super) struct Gate {
     away: watch::Sender<bool>,
     refusals: Mutex<VecDeque<Error>>,
+    panics: AtomicBool,
 }
 
 impl Gate {
@@ -22,8 +24,13 @@ impl Gate {
         self.refusals().extend(std::iter::repeat_n(error, calls));
     }
 
+    pub(super) fn panic(&self) {
+        self.panics.store(true, Ordering::Relaxed);
+    }
+
     /// Waits while the machine is away, as long as the call may.
     pub(super) async fn pass(&self, cx: &Context) -> Result<()> {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "as was ordered");
         if let Some(error) = self.refusals().pop_front() {
             return Err(error);
         }

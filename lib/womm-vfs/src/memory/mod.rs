@@ -1,6 +1,6 @@
 //! A file system in memory: what the others are compared with, and what tests of a server stand on.
 //!
-//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
+//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::panic`], [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
 
 mod content;
 mod gate;
@@ -79,6 +79,11 @@ impl MemoryVfs {
     /// The next so many calls that may wait answer this, and do nothing.
     pub fn refuse(&self, calls: usize, error: Error) {
         self.gate.refuse(calls, error);
+    }
+
+    /// The next call that may wait panics, as a bug of a file system does.
+    pub fn panic(&self) {
+        self.gate.panic();
     }
 
     /// Says that somebody else changed these.
