@@ -256,8 +256,10 @@ fn forget_images() {
     }
 }
 
+type Part = fn(&mut Report, &Project);
+
 /// What is measured, by the names that `tests/bench dispatch` takes.
-const PARTS: [(&str, fn(&mut Report, &Project)); 5] = [
+const PARTS: [(&str, Part); 5] = [
     ("job", one_job),
     ("start", |report, project| start(report, project, false)),
     ("cold", |report, project| start(report, project, true)),
