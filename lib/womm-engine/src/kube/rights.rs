@@ -82,6 +82,28 @@ impl Right {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::rbac::v1::Role;
+    use std::collections::BTreeSet;
+
+    /// Whoever runs the cluster applies it.
+    const ROLE: &str = include_str!("../../../../manifests/role.yaml");
+
+    #[test]
+    fn the_role_gives_what_is_used_and_no_more() {
+        let role: Role = serde_saphyr::from_str(ROLE).expect("a Role");
+        let mut given = BTreeSet::new();
+        for rule in role.rules.expect("some") {
+            for group in rule.api_groups.iter().flatten() {
+                for resource in rule.resources.iter().flatten() {
+                    given.extend(rule.verbs.iter().map(|verb| (verb.clone(), resource.clone(), group.clone())));
+                }
+            }
+        }
+        // A Role gives nothing of the whole cluster.
+        let used = RIGHTS.iter().filter(|right| !right.is_of_cluster);
+        let used: BTreeSet<_> = used.map(|r| (r.verb.to_owned(), r.resource.to_owned(), r.group.to_owned())).collect();
+        assert_eq!(given, used);
+    }
 
     #[test]
     fn rights_are_named_as_kubectl_names_them() {
