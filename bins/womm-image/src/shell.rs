@@ -1,6 +1,7 @@
 //! The container in which the user makes the image, and what runs in it. Its process 1 is `womm-agent setup`, as root; its
 //! stdin is ours, so that the container stops when we end, in whatever way. What must not be in the image is on mounts.
 
+use crate::body::{HOST, body, committed};
 use crate::docker::{self, failed};
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::Plan;
@@ -11,9 +12,7 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ExecConfig, HealthConfig, HostConfig, ImageConfig, Mount, MountType,
-};
+use bollard::models::{ExecConfig, ImageConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CommitContainerOptionsBuilder, CreateContainerOptionsBuilder,
 };
@@ -41,8 +40,6 @@ const NOT_STARTED: i64 = 125;
 /// Docker's detach keys, which it takes out of what is typed: of its defaults, ^P is everybody's. ^@ and ^_ after each
 /// other are nobody's.
 const DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-@,ctrl-_";
-/// Where the host's files are.
-const HOST: &str = "/mnt";
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
@@ -424,87 +421,6 @@ async fn config_of(docker: &Docker, image: &str) -> Result<ImageConfig, Failure>
     Ok(found.config.unwrap_or_default())
 }
 
-/// The container as Docker is told. Its own configuration becomes the image's where [`committed`] says nothing else, so
-/// there is as little in it as can be: the shell's variables are told to the shell alone.
-fn body(
-    plan: &Plan,
-    person: &Person<'_>,
-    start: &str,
-    config: &ImageConfig,
-    caches: Vec<String>,
-    selinux: bool,
-) -> ContainerCreateBody {
-    let mount = |source: &str, target: &str, read_only: bool| Mount {
-        typ: Some(MountType::BIND),
-        source: Some(source.to_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
-        ..Default::default()
-    };
-    let mut mounts = vec![mount(person.folder, person.folder, false)];
-    if person.folder != HOST {
-        mounts.push(mount("/", HOST, true));
-    }
-    let mut security = vec!["no-new-privileges".to_owned()];
-    security.extend(selinux.then(|| "label=disable".to_owned()));
-    let own = "rw,nosuid,nodev,noexec,size=16m,mode=0755".to_owned();
-    let mut tmpfs = HashMap::from([(names::SETUP_DIR.to_owned(), own)]);
-    tmpfs.extend(caches.into_iter().map(|cache| (cache, "rw,nosuid,nodev,mode=0755".to_owned())));
-    let User { uid, gid, .. } = person.user;
-    ContainerCreateBody {
-        hostname: Some("womm-setup".to_owned()),
-        image: Some(start.to_owned()),
-        entrypoint: Some(vec![names::AGENT_BAKED.to_owned(), "setup".to_owned(), uid.to_string(), gid.to_string()]),
-        cmd: Some(Vec::new()),
-        // An image without a user is root's, and its image is to be without one again.
-        user: config.user.as_ref().filter(|user| !user.is_empty()).map(|_| "0:0".to_owned()),
-        attach_stdin: Some(true),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        open_stdin: Some(true),
-        stdin_once: Some(true),
-        // As for its user: only where the base says something else.
-        stop_signal: config.stop_signal.as_ref().map(|_| "SIGTERM".to_owned()),
-        healthcheck: config
-            .healthcheck
-            .as_ref()
-            .map(|_| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-        host_config: Some(HostConfig {
-            init: Some(false),
-            mounts: Some(mounts),
-            network_mode: plan.network.clone(),
-            security_opt: Some(security),
-            tmpfs: Some(tmpfs),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-/// The configuration of the image that is made of the container. Lists are there even if they are empty: what is missing
-/// Docker takes from the container. Source: moby, `daemon/commit.go`, `merge`.
-fn committed(
-    before: &ImageConfig,
-    env: Vec<String>,
-    labels: HashMap<String, String>,
-    cwd: Option<String>,
-) -> ContainerConfig {
-    ContainerConfig {
-        user: before.user.clone(),
-        env: Some(env),
-        labels: Some(labels),
-        cmd: Some(before.cmd.clone().unwrap_or_default()),
-        entrypoint: Some(before.entrypoint.clone().unwrap_or_default()),
-        healthcheck: before.healthcheck.clone(),
-        working_dir: cwd.or_else(|| before.working_dir.clone()),
-        volumes: before.volumes.clone(),
-        exposed_ports: before.exposed_ports.clone(),
-        on_build: before.on_build.clone(),
-        stop_signal: before.stop_signal.clone(),
-        ..Default::default()
-    }
-}
-
 /// Where the shell stood, if a container of the image can: in the project's folder, else not among the host's files, nor in
 /// what each container has of its own.
 pub fn kept_cwd(left: &Left, folder: &str) -> Option<String> {
@@ -524,17 +440,6 @@ mod tests {
         assert_eq!(name, name_of("/home/audrey/p q"));
         assert_ne!(name, name_of("/home/audrey/p"));
         assert!(name.len() == "womm-setup-".len() + 16 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    }
-
-    #[test]
-    fn nothing_of_the_container_is_in_the_image() {
-        let before = ImageConfig { user: Some("www".into()), ..Default::default() };
-        let image =
-            serde_json::to_value(committed(&before, vec!["A=1".into()], HashMap::new(), None)).expect("plain data");
-        assert_eq!((&image["User"], &image["Env"][0]), (&"www".into(), &"A=1".into()));
-        for list in ["Cmd", "Entrypoint"] {
-            assert_eq!(image[list], serde_json::json!([]), "{list}: else the container's");
-        }
     }
 
     #[test]
