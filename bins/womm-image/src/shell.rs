@@ -369,16 +369,17 @@ impl<'a> Container<'a> {
         let image = committed(&self.config, env, labels, cwd);
         let options =
             CommitContainerOptionsBuilder::default().container(&self.name).comment("womm setup").pause(true).build();
-        let (docker, list) = (self.docker.clone(), leftovers.clone());
+        let (docker, list) = (patient(self.docker), leftovers.clone());
         let work = async move {
             let id =
                 within("make an image of the container", COMMIT, docker.commit_container(options, image)).await?.id;
             list.add(&docker, Thing::Image(id.clone()));
             Ok::<_, Failure>(id)
         };
-        let made = leftovers.make(work).await?;
+        // If it failed, the container may still be paused and can't answer; it shows by itself when it is stopped.
+        let id = leftovers.make(work).await??;
         self.tell("show").await?;
-        made
+        Ok(id)
     }
 }
 
@@ -404,6 +405,11 @@ async fn type_into(mut input: Input, tty: &Tty) -> Failure {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Docker for a request whose answer takes as long as its work: bollard's own deadline would end it after two minutes.
+fn patient(docker: &Docker) -> Docker {
+    docker.clone().with_timeout(COMMIT)
 }
 
 async fn within<T>(deed: &str, deadline: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
@@ -440,6 +446,13 @@ mod tests {
         assert_eq!(name, name_of("/home/audrey/p q"));
         assert_ne!(name, name_of("/home/audrey/p"));
         assert!(name.len() == "womm-setup-".len() + 16 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    }
+
+    #[test]
+    fn a_commit_may_take_as_long_as_is_said() {
+        let docker = Docker::connect_with_host("http://127.0.0.1:1").expect("it is not asked");
+        assert!(docker.timeout() < COMMIT);
+        assert_eq!(patient(&docker).timeout(), COMMIT);
     }
 
     #[test]
