@@ -120,7 +120,44 @@ pub async fn next_line<T>(lines: &mut (impl Stream<Item = T> + Unpin), deed: &st
 /// # Errors
 /// Outside (3) if it can't be pulled, timeout (4) if nothing comes for a while.
 pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
-    let deed = format!("pull image \"{image}\"");
+    pulled(docker, image).await?.map_err(|e| not_pulled(pulling(image), &e))
+}
+
+/// Pulls an image that its registry may not have any more; false if it says so.
+///
+/// # Errors
+/// As [`pull`], for every other reason.
+pub async fn pull_if_there(docker: &Docker, image: &Reference) -> Result<bool, Failure> {
+    match pulled(docker, image).await? {
+        Ok(()) => Ok(true),
+        Err(e) if is_unknown(&words(&e)) => Ok(false),
+        Err(e) => Err(not_pulled(pulling(image), &e)),
+    }
+}
+
+/// Whether a registry says that it has no such image. Only that counts: a registry that can't be reached, or wants another
+/// login, may well have it.
+///
+/// Source: moby, `distribution/errors.go`; containerd, `core/remotes/docker/resolver.go` (Docker with its image store); the
+/// third is Harbor's, which knows the name and has nothing of it.
+fn is_unknown(reason: &str) -> bool {
+    let denied = ["denied", "unauthorized", "authorization", "authentication"];
+    let is_denied = denied.iter().any(|word| reason.to_ascii_lowercase().contains(word));
+    let unknown = reason.contains("manifest unknown")
+        || reason.contains("name unknown")
+        || (reason.starts_with("manifest for ") && reason.ends_with(" not found"))
+        || (reason.contains("failed to resolve reference") && reason.ends_with(": not found"))
+        || (reason.starts_with("unknown: artifact ") && reason.ends_with(" not found"));
+    unknown && !is_denied
+}
+
+fn pulling(image: &Reference) -> String {
+    format!("pull image \"{image}\"")
+}
+
+/// The pull itself, with Docker's own error.
+async fn pulled(docker: &Docker, image: &Reference) -> Result<Result<(), Error>, Failure> {
+    let deed = pulling(image);
     let options = CreateImageOptionsBuilder::default().from_image(&image.repository);
     let options = match image.digest.as_ref().or(image.tag.as_ref()) {
         Some(tag) => options.tag(tag).build(),
@@ -130,12 +167,15 @@ pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
     let mut lines = Box::pin(docker.create_image(Some(options), None, login));
     let mut progress = crate::progress::Progress::new(&format!("pulling {image}"));
     while let Some(line) = next_line(&mut lines, &deed).await? {
-        let line = line.map_err(|e| not_pulled(&deed, &e))?;
+        let line = match line {
+            Ok(line) => line,
+            Err(e) => return Ok(Err(e)),
+        };
         let (current, total) = line.progress_detail.map_or((None, None), |p| (p.current, p.total));
         progress.layer(line.id.as_deref(), line.status.as_deref().unwrap_or_default(), current, total);
     }
     progress.finish("pulled");
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Builds an image without a name from a context; returns its id. Intermediate containers are removed in any case.
@@ -162,4 +202,44 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
     let options = TagImageOptionsBuilder::default().repo(&name.repository);
     let options = options.tag(name.tag.as_deref().unwrap_or("latest")).build();
     docker.tag_image(id, Some(options)).await.map_err(|e| failed(format!("name the image \"{name}\""), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_registry_that_knows_no_such_image_is_believed() {
+        for reason in [
+            // 20.10 to 28, with Docker's own image store
+            "manifest for localhost:5000/team/x:latest not found: manifest unknown: manifest unknown",
+            "manifest for team/x:latest not found",
+            "manifest for 1.dkr.ecr.eu-west-1.amazonaws.com/x:1 not found: manifest unknown: Requested image not found",
+            "repository localhost:5000/team/x not found: name unknown: repository name not known to registry",
+            "unknown: artifact team/x:latest not found",
+            // 24 to 28, with containerd's
+            "failed to resolve reference \"localhost:5000/x:1\": localhost:5000/x:1: not found",
+        ] {
+            assert!(is_unknown(reason), "{reason}");
+        }
+        for reason in [
+            "pull access denied for team/x, repository does not exist or may require 'docker login': denied: requested \
+             access to the resource is denied",
+            "failed to resolve reference \"docker.io/team/x:1\": pull access denied, repository does not exist or may require \
+             authorization: server message: insufficient_scope: authorization failed",
+            "Head \"https://r.example.org/v2/team/x/manifests/latest\": unauthorized: authentication required",
+            "Get \"https://r.example.org/v2/\": no basic auth credentials",
+            "Get \"https://r.example.org/v2/\": dial tcp: lookup r.example.org: no such host",
+            "Get \"https://r.example.org/v2/\": dial tcp 10.0.0.1:443: connect: connection refused",
+            "Get \"https://r.example.org/v2/\": net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+            "Get \"https://r.example.org/v2/\": x509: certificate has expired or is not yet valid",
+            "received unexpected HTTP status: 503 Service Unavailable",
+            "error parsing HTTP 404 response body: invalid character '<' looking for beginning of value: \"<html>\"",
+            "toomanyrequests: You have reached your pull rate limit.",
+            "denied: manifest unknown",
+            "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
+        ] {
+            assert!(!is_unknown(reason), "{reason}");
+        }
+    }
 }

@@ -53,6 +53,13 @@ pub fn last(args: &cli::Setup, facts: &Facts) -> Option<String> {
     last.extra.contains_key(key::IMAGE_AGENT).then(|| last.image.clone())
 }
 
+/// Whether the image of the last setup is in a registry, too: nodes of kind had it loaded.
+pub fn was_pushed(old: &Project) -> bool {
+    let tag = Reference::parse(&old.image).ok().and_then(|image| image.tag);
+    let prefix = old.extra.get(key::PREFIX).and_then(Value::as_str);
+    old.engine == EngineKind::Kube && (prefix.is_some() || tag.as_deref() != Some(kind::TAG))
+}
+
 /// The base image that is offered.
 pub fn default_base(facts: &Facts) -> String {
     let of_old = facts.old.and_then(|old| old.extra.get(key::BASE)).and_then(Value::as_str);
@@ -288,6 +295,14 @@ mod tests {
         assert_eq!(made.name.to_string(), "x.io/me/womm-image-abcdefgh:latest");
         let foreign = Project { image: "ubuntu:22.04".into(), ..old };
         assert!(plan("", Some(&foreign), None).expect("valid").name.repository.starts_with(IMAGE));
+    }
+
+    #[test]
+    fn only_what_was_pushed_can_be_pulled_again() {
+        let of = |engine, image: &str| Project { engine, image: image.into(), ..Default::default() };
+        assert!(was_pushed(&of(EngineKind::Kube, "r.io/womm-image-abcdefgh:latest")));
+        assert!(!was_pushed(&of(EngineKind::Kube, "womm-image-abcdefgh:loaded")));
+        assert!(!was_pushed(&of(EngineKind::Docker, "womm-image-abcdefgh:latest")));
     }
 
     #[test]

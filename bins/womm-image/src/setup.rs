@@ -81,14 +81,27 @@ async fn is_gone(docker: &Docker, args: &cli::Setup, facts: &Facts<'_>) -> Resul
     if docker::inspect(docker, &last).await?.is_some() {
         return Ok(false);
     }
-    if old.engine == EngineKind::Kube && docker::pull(docker, &Reference::parse(&last)?).await.is_ok() {
-        return Ok(false);
+    if plan::was_pushed(old) {
+        let there = docker::pull_if_there(docker, &Reference::parse(&last)?).await;
+        if there.map_err(|failure| unknown_whether_gone(failure, args))? {
+            return Ok(false);
+        }
     }
     if args.refresh {
         return Err(Failure::outside(format!("image \"{last}\" of the last setup is gone")).help("run `womm setup`"));
     }
     say(&format!("image {last} of the last setup is gone: starting from a base image"));
     Ok(true)
+}
+
+/// The image of the last setup may be there: a base image must not take its name unless that is wanted.
+fn unknown_whether_gone(failure: Failure, args: &cli::Setup) -> Failure {
+    if args.refresh {
+        return failure; // it has no other image to start from
+    }
+    let fresh = "`--fresh` starts from a base image";
+    let help = failure.help.as_ref().map_or_else(|| fresh.to_owned(), |help| format!("{help}; {fresh}"));
+    failure.help(help)
 }
 
 /// What the image is made for.
