@@ -36,6 +36,10 @@ fn commands_run_as_root_and_end_as_they_do() {
         "sudo sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!' >pid; sudo kill -0 $(cat pid) && echo lives",
     );
     assert_eq!(said, "lives\r\n");
+    // The host's files stay as they are, those of file systems that are mounted somewhere in it too.
+    let there = format!("dev/shm/{}", world.project.mark());
+    let said = run(&mut terminal, &format!("sudo touch /mnt/{there} 2>/dev/null || echo no"));
+    assert!(said == "no\r\n" && !std::path::Path::new("/").join(&there).exists(), "{said}");
     // Nobody else may ask.
     let said = run(&mut terminal, "sudo -u nobody sudo id -u || echo refused");
     assert!(said.ends_with("refused\r\n"), "{said}");

@@ -1,14 +1,14 @@
 //! The container of the setup shell and the image that is made of it, as Docker is told. Values, no I/O.
 
+use crate::host::HOST;
 use crate::plan::Plan;
 use crate::shell::Person;
-use bollard::models::{ContainerConfig, ContainerCreateBody, HealthConfig, HostConfig, ImageConfig, Mount, MountType};
+use bollard::models::{
+    ContainerConfig, ContainerCreateBody, HealthConfig, HostConfig, ImageConfig, Mount, MountType, SystemInfo,
+};
 use std::collections::HashMap;
 use womm_wire::names;
 use womm_wire::record::User;
-
-/// Where the host's files are.
-pub const HOST: &str = "/mnt";
 
 /// The container as Docker is told. Its own configuration becomes the image's where [`committed`] says nothing else, so
 /// there is as little in it as can be: the shell's variables are told to the shell alone.
@@ -18,20 +18,20 @@ pub fn body(
     start: &str,
     config: &ImageConfig,
     caches: Vec<String>,
-    selinux: bool,
+    engine: &SystemInfo,
+    host: Vec<Mount>,
 ) -> ContainerCreateBody {
-    let mount = |source: &str, target: &str, read_only: bool| Mount {
+    let mut mounts = vec![Mount {
         typ: Some(MountType::BIND),
-        source: Some(source.to_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
+        source: Some(person.folder.to_owned()),
+        target: Some(person.folder.to_owned()),
         ..Default::default()
-    };
-    let mut mounts = vec![mount(person.folder, person.folder, false)];
+    }];
     if person.folder != HOST {
-        mounts.push(mount("/", HOST, true));
+        mounts.extend(host);
     }
     let mut security = vec!["no-new-privileges".to_owned()];
+    let selinux = engine.security_options.iter().flatten().any(|option| option.contains("name=selinux"));
     security.extend(selinux.then(|| "label=disable".to_owned()));
     let own = "rw,nosuid,nodev,noexec,size=16m,mode=0755".to_owned();
     let mut tmpfs = HashMap::from([(names::SETUP_DIR.to_owned(), own)]);

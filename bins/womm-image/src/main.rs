@@ -2,7 +2,8 @@
 //!
 //! `main` parses and picks; one file per verb, and beside them what verbs share: `.womm` (project.rs), names of images
 //! (reference.rs), the layer that setup adds (layer.rs, no I/O), Docker (docker.rs), the registry (push.rs, login.rs). Setup itself: its questions
-//! (ask.rs, tty.rs), what they come to (plan.rs), the image with the agent in it (furnish.rs), the shell (shell.rs, body.rs, variables.rs).
+//! (ask.rs, tty.rs), what they come to (plan.rs), the image with the agent in it (furnish.rs), the shell (shell.rs, body.rs, host.rs,
+//! variables.rs).
 
 mod agent;
 mod ask;
@@ -13,6 +14,7 @@ mod cli;
 mod docker;
 mod doctor;
 mod furnish;
+mod host;
 mod kind;
 mod layer;
 mod leftovers;

@@ -1,8 +1,9 @@
 //! The container in which the user makes the image, and what runs in it. Its process 1 is `womm-agent setup`, as root; its
 //! stdin is ours, so that the container stops when we end, in whatever way. What must not be in the image is on mounts.
 
-use crate::body::{HOST, body, committed};
+use crate::body::{body, committed};
 use crate::docker::{self, failed};
+use crate::host::{self, HOST};
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::Plan;
 use crate::tty::Tty;
@@ -131,9 +132,16 @@ impl<'a> Container<'a> {
     ) -> Result<Self, Failure> {
         let name = name_of(person.folder);
         let config = config_of(docker, start).await?;
-        let selinux = docker.info().await.map_err(|e| failed("ask Docker about itself", &e))?.security_options;
-        let selinux = selinux.unwrap_or_default().iter().any(|option| option.contains("name=selinux"));
-        let body = body(plan, person, start, &config, caches, selinux);
+        let engine = docker.info().await.map_err(|e| failed("ask Docker about itself", &e))?;
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo");
+        let mountinfo = mountinfo.map_err(|e| Failure::outside(format!("read /proc/self/mountinfo: {e}")))?;
+        let host = host::mounts(&host::Known {
+            api: docker.client_version(),
+            kernel: engine.kernel_version.as_deref().unwrap_or_default(),
+            docker_root: engine.docker_root_dir.as_deref().unwrap_or_default(),
+            mountinfo: &mountinfo,
+        });
+        let body = body(plan, person, start, &config, caches, &engine, host);
         leftovers.add(docker, Thing::Container(name.clone()));
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let making = docker.clone();
