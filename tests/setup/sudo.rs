@@ -12,6 +12,10 @@ fn commands_run_as_root_and_end_as_they_do() {
     );
     assert!(said.contains("0\r\n7\r\n") && said.contains("137\r\n") && said.ends_with("1\r\n"), "{said}");
     assert!(said.contains("sudo: nothing-here: command not found"), "{said}");
+    // What can't be a command is refused, and nothing else happens.
+    let said = run(&mut terminal, "sudo ''; echo $?; sudo '' x 2>&1 | cat; sudo -u nobody ''; echo $?");
+    let refused = "sudo: the command's name is empty\r\n";
+    assert_eq!(said, format!("{refused}1\r\n{refused}{refused}1\r\n"));
     // Pipes and files are passed on as they are.
     let said = run(
         &mut terminal,

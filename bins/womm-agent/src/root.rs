@@ -141,12 +141,15 @@ fn command(open: &Open, account: &Account, in_terminal: bool) -> Result<(PathBuf
         let args = if words.is_empty() { Vec::new() } else { vec![OsString::from("-c"), quoted(&words)] };
         (name, PathBuf::from(&account.shell), args)
     } else {
-        let name = words[0].to_owned();
+        let (name, rest) = match words.as_slice() {
+            [name, rest @ ..] if !name.is_empty() => ((*name).to_owned(), rest),
+            _ => return Err("the command's name is empty".into()),
+        };
         let value = |(k, v): &(Vec<u8>, Vec<u8>)| (k == b"PATH").then(|| OsStr::from_bytes(v).to_owned());
         let path = open.env.iter().find_map(value).unwrap_or_default();
         let program = if name.as_bytes().contains(&b'/') { Some(PathBuf::from(&name)) } else { find(&path, &name) };
         let program = program.ok_or_else(|| format!("{}: command not found", name.to_string_lossy()))?;
-        (name, program, words[1..].iter().map(|word| (*word).to_owned()).collect())
+        (name, program, rest.iter().map(|word| (*word).to_owned()).collect())
     };
     let mut command;
     if in_terminal {
@@ -240,6 +243,18 @@ fn answer(status: WaitStatus) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_without_a_name_is_refused() {
+        let root = Account::find(b"").expect("root");
+        for words in [&b""[..], b"\0x"] {
+            let open = Open { command: Some(words.to_vec()), ..Open::default() };
+            assert_eq!(command(&open, &root, false).expect_err("no name"), "the command's name is empty");
+        }
+        let open = Open { command: Some(b"/bin/echo\0\0x".to_vec()), ..Open::default() };
+        let (program, command) = command(&open, &root, false).expect("empty words may follow");
+        assert_eq!((program, command.get_args().count()), (PathBuf::from("/bin/echo"), 2));
+    }
 
     #[test]
     fn words_are_quoted_and_root_is_always_known() {

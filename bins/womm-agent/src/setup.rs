@@ -115,8 +115,14 @@ impl Setup {
         if !peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == self.user) {
             return;
         }
+        // Not our stdout and stderr: what comes there is taken for an answer of ours.
         let started = socket.set_nonblocking(false).and_then(|()| {
-            Command::new("/proc/self/exe").arg("root").stdin(Stdio::from(OwnedFd::from(socket))).spawn()
+            let mut root = Command::new("/proc/self/exe");
+            root.arg("root")
+                .stdin(Stdio::from(OwnedFd::from(socket)))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
         });
         if let Err(e) = started {
             womm_cli::report("sudo", &Failure::outside(format!("start a process: {e}")));

@@ -36,6 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const COMMIT: Duration = Duration::from_secs(3600);
 /// What the agent may say beside the terminal, bytes.
 const MOST_SAID: usize = 4 << 20;
+/// How much is kept of what it says where nothing is expected, bytes.
+const MOST_COMPLAINTS: usize = 1 << 10;
 /// The agent's status for a program that it could not start.
 const NOT_STARTED: i64 = 125;
 /// Docker's detach keys, which it takes out of what is typed: of its defaults, ^P is everybody's. ^@ and ^_ after each
@@ -112,6 +114,8 @@ pub struct Container<'a> {
     input: Input,
     output: Output,
     said: Vec<u8>,
+    /// What it wrote to stderr, beside its answers.
+    complaints: Complaints,
     /// The image it was made of.
     pub start: String,
     config: ImageConfig,
@@ -171,8 +175,8 @@ impl<'a> Container<'a> {
         let options = AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true);
         let attached = docker.attach_container(&name, Some(options.build())).await.map_err(|e| failed(deed, &e))?;
         within(deed, DEADLINE, docker.start_container(&name, None)).await?;
-        let said = Vec::new();
-        Ok(Self { docker, name, input: attached.input, output: attached.output, said, start, config })
+        let (input, output) = (attached.input, attached.output);
+        Ok(Self { docker, name, input, output, said: Vec::new(), complaints: Complaints::default(), start, config })
     }
 
     /// The container's name.
@@ -188,6 +192,7 @@ impl<'a> Container<'a> {
         let verb = words.split(' ').next().unwrap_or_default();
         let deed = format!("tell the agent in the container to {verb}");
         let ended = |why: &str| Failure::outside(format!("{deed}: {why}"));
+        let complaints = &mut self.complaints;
         let line = format!("{words}\n");
         let work = async {
             self.input.write_all(line.as_bytes()).await.map_err(|e| ended(&e.to_string()))?;
@@ -201,10 +206,10 @@ impl<'a> Container<'a> {
                     Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => {
                         self.said.extend_from_slice(&message);
                     }
-                    Some(Ok(LogOutput::StdErr { message })) => return Err(ended(&String::from_utf8_lossy(&message))),
+                    Some(Ok(LogOutput::StdErr { message })) => complaints.take(&message),
                     Some(Ok(LogOutput::StdIn { .. })) => {}
                     Some(Err(e)) => return Err(failed(&deed, &e)),
-                    None => return Err(ended("it has ended")),
+                    None => return Err(ended(&complaints.after("it has ended"))),
                 }
             }
         };
@@ -343,8 +348,14 @@ impl<'a> Container<'a> {
     /// # Errors
     /// Outside (3) if the whole container has ended.
     async fn status(&mut self, exec: &str) -> Result<Option<i64>, Failure> {
-        if self.tell("tell").await.is_err() {
-            return Err(Failure::outside(format!("the container \"{}\" was stopped under the shell", self.name)));
+        if let Err(failure) = self.tell("tell").await {
+            let found = self.docker.inspect_container(&self.name, None).await.ok();
+            return Err(match found.and_then(|found| found.state?.running) {
+                Some(true) => failure,
+                _ => Failure::outside(
+                    self.complaints.after(&format!("the container \"{}\" was stopped under the shell", self.name)),
+                ),
+            });
         }
         for _ in 0..100 {
             let found = self.docker.inspect_exec(exec).await.map_err(|e| failed("ask how the shell ended", &e))?;
@@ -388,6 +399,24 @@ impl<'a> Container<'a> {
         let id = leftovers.make(work).await??;
         self.tell("show").await?;
         Ok(id)
+    }
+}
+
+/// The last that process 1 wrote to stderr: no answer, but it may say why there is none.
+#[derive(Default)]
+struct Complaints(Vec<u8>);
+
+impl Complaints {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        self.0.drain(..self.0.len().saturating_sub(MOST_COMPLAINTS));
+    }
+
+    fn after(&self, why: &str) -> String {
+        match String::from_utf8_lossy(&self.0).trim() {
+            "" => why.to_owned(),
+            words => format!("{why}: {words}"),
+        }
     }
 }
 
@@ -454,6 +483,19 @@ mod tests {
         assert_eq!(name, name_of("/home/audrey/p q"));
         assert_ne!(name, name_of("/home/audrey/p"));
         assert!(name.len() == "womm-setup-".len() + 16 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    }
+
+    #[test]
+    fn what_was_complained_of_last_is_said() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.after("it has ended"), "it has ended");
+        complaints.take(&[b'x'; 4 << 10]);
+        complaints.take(b"no space left\n");
+        let said = complaints.after("it has ended");
+        assert!(
+            said.starts_with("it has ended: xxx") && said.ends_with("no space left") && said.len() < 1100,
+            "{said}"
+        );
     }
 
     #[test]
