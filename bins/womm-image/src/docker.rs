@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use womm_cli::Failure;
 
-/// How long a pull, push or build may say nothing.
+/// How long a pull or build may say nothing.
 pub const SILENCE: Duration = Duration::from_secs(60);
+/// The same where much is done without a word: a registry takes a large layer in, a node unpacks one, Docker puts an image
+/// into an archive.
+pub const AT_WORK: Duration = Duration::from_secs(600);
 
 /// Reaches the Docker on which pods would be made.
 ///
@@ -33,6 +36,11 @@ pub async fn connect() -> Result<Docker, Failure> {
         }
         request
     }))
+}
+
+/// Docker for a request that is answered only when its work is done: bollard's own deadline would end it after two minutes.
+pub fn patient(docker: &Docker, deadline: Duration) -> Docker {
+    docker.clone().with_timeout(deadline)
 }
 
 /// Docker's own words, without bollard's around them, down to the cause.
@@ -110,9 +118,12 @@ pub async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>
 /// # Errors
 /// Timeout (4) after [`SILENCE`].
 pub async fn next_line<T>(lines: &mut (impl Stream<Item = T> + Unpin), deed: &str) -> Result<Option<T>, Failure> {
-    timeout(SILENCE, lines.next()).await.map_err(|_| {
-        Failure::timeout(format!("{deed}: nothing for {} s", SILENCE.as_secs())).help("is the network up?")
-    })
+    timeout(SILENCE, lines.next()).await.map_err(|_| silent(deed, SILENCE).help("is the network up?"))
+}
+
+/// Nothing was heard for that long.
+pub fn silent(deed: &str, deadline: Duration) -> Failure {
+    Failure::timeout(format!("{deed}: nothing for {} s", deadline.as_secs()))
 }
 
 /// Pulls an image, saying so on stderr.
@@ -207,6 +218,13 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_may_take_as_long_as_is_said() {
+        let docker = Docker::connect_with_host("http://127.0.0.1:1").expect("it is not asked");
+        assert!(docker.timeout() < AT_WORK);
+        assert_eq!(patient(&docker, AT_WORK).timeout(), AT_WORK);
+    }
 
     #[test]
     fn only_a_registry_that_knows_no_such_image_is_believed() {

@@ -3,7 +3,7 @@
 //!
 //! Source: kind, "Loading an Image Into Your Cluster"; `pkg/cluster/constants` for the labels; containerd, ctr(8).
 
-use crate::docker::{self, failed, next_line};
+use crate::docker::{self, AT_WORK, failed, silent};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use bollard::Docker;
@@ -13,8 +13,10 @@ use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures::StreamExt;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use womm_cli::Failure;
 
 /// How its contexts in the kubeconfig begin; the cluster's name follows.
@@ -26,6 +28,10 @@ const BALANCER: &str = "external-load-balancer";
 /// The tag of images that are loaded. Not "latest": of that Kubernetes looks for a newer one in the registry each time
 /// (kubernetes.io, "Images", imagePullPolicy).
 pub const TAG: &str = "loaded";
+/// How often it is looked whether ctr still runs.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long its last words may take once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The most that is kept of what ctr says, bytes.
 const MOST_WORDS: usize = 4 << 10;
 
@@ -120,16 +126,40 @@ async fn load_into(
     });
     let sent = sent.await;
     drop(input);
-    let words = timeout(docker::SILENCE, words).await;
-    let words = words.map_err(|_| Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs())))?;
-    let words = words.unwrap_or_default();
-    let code = docker.inspect_exec(&id).await.map_err(|e| failed(&deed, &e))?.exit_code;
+    let (code, words) = ended(docker, &id, words, &deed).await?;
     if code != Some(0) {
         return Err(docker::refused(&deed, if words.is_empty() { "ctr failed without a word" } else { &words }));
     }
     sent?;
     progress.part(node, "Loaded", 0, 0);
     Ok(())
+}
+
+/// Waits for ctr's end, as it unpacks without a word; its status and what it said.
+async fn ended(
+    docker: &Docker,
+    exec: &str,
+    mut words: JoinHandle<String>,
+    deed: &str,
+) -> Result<(Option<i64>, String), Failure> {
+    let begun = Instant::now();
+    let mut said = None;
+    while begun.elapsed() < AT_WORK {
+        // The end of its output is its end, but for a moment; another process may have its output open for ever.
+        match said {
+            None => said = timeout(LOOK, &mut words).await.ok(),
+            Some(_) => sleep(LOOK / 20).await,
+        }
+        let found = docker.inspect_exec(exec).await.map_err(|e| failed(deed, &e))?;
+        if found.running != Some(true) {
+            let said = match said {
+                Some(said) => Some(said),
+                None => timeout(LAST_WORDS, &mut words).await.ok(),
+            };
+            return Ok((found.exit_code, said.and_then(Result::ok).unwrap_or_default()));
+        }
+    }
+    Err(silent(deed, AT_WORK))
 }
 
 /// The image as an archive, into the node.
@@ -141,13 +171,14 @@ async fn send(
     mut moved: impl FnMut(u64),
 ) -> Result<(), Failure> {
     let broken = |e: std::io::Error| Failure::outside(format!("{deed}: {e}"));
-    let silent = || Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs()));
+    let late = |_| silent(deed, AT_WORK);
     let name = image.to_string();
+    let docker = docker::patient(docker, AT_WORK);
     let mut pieces = Box::pin(docker.export_image(&name));
     let mut bytes = 0;
-    while let Some(piece) = next_line(&mut pieces, deed).await? {
+    while let Some(piece) = timeout(AT_WORK, pieces.next()).await.map_err(late)? {
         let piece = piece.map_err(|e: Error| failed(deed, &e))?;
-        timeout(docker::SILENCE, input.write_all(&piece)).await.map_err(|_| silent())?.map_err(broken)?;
+        timeout(AT_WORK, input.write_all(&piece)).await.map_err(late)?.map_err(broken)?;
         bytes += piece.len() as u64;
         moved(bytes);
     }

@@ -388,7 +388,7 @@ impl<'a> Container<'a> {
         let image = committed(&self.config, env, labels, cwd);
         let options =
             CommitContainerOptionsBuilder::default().container(&self.name).comment("womm setup").pause(true).build();
-        let (docker, list) = (patient(self.docker), leftovers.clone());
+        let (docker, list) = (docker::patient(self.docker, COMMIT), leftovers.clone());
         let work = async move {
             let id =
                 within("make an image of the container", COMMIT, docker.commit_container(options, image)).await?.id;
@@ -444,11 +444,6 @@ async fn type_into(mut input: Input, tty: &Tty) -> Failure {
     }
 }
 
-/// Docker for a request whose answer takes as long as its work: bollard's own deadline would end it after two minutes.
-fn patient(docker: &Docker) -> Docker {
-    docker.clone().with_timeout(COMMIT)
-}
-
 async fn within<T>(deed: &str, deadline: Duration, work: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
     let done = timeout(deadline, work).await.map_err(|_| late(deed, deadline))?;
     done.map_err(|e| failed(deed, &e))
@@ -496,13 +491,6 @@ mod tests {
             said.starts_with("it has ended: xxx") && said.ends_with("no space left") && said.len() < 1100,
             "{said}"
         );
-    }
-
-    #[test]
-    fn a_commit_may_take_as_long_as_is_said() {
-        let docker = Docker::connect_with_host("http://127.0.0.1:1").expect("it is not asked");
-        assert!(docker.timeout() < COMMIT);
-        assert_eq!(patient(&docker).timeout(), COMMIT);
     }
 
     #[test]
