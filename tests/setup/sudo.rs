@@ -1,6 +1,7 @@
 //! `sudo` in the shell: root's powers without a program that has them.
 
 use crate::world::{World, run, throw_away};
+use harness::tool;
 
 #[test]
 fn commands_run_as_root_and_end_as_they_do() {
@@ -40,6 +41,15 @@ fn commands_run_as_root_and_end_as_they_do() {
         "sudo sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!' >pid; sudo kill -0 $(cat pid) && echo lives",
     );
     assert_eq!(said, "lives\r\n");
+    // What package managers download is not in memory, and goes with the container.
+    let said = run(
+        &mut terminal,
+        "stat -f -c %T /var/cache/apt /var/lib/apt/lists | grep -c tmpfs; sudo touch /var/lib/apt/lists/made; echo $?",
+    );
+    assert_eq!(said, "0\r\n0\r\n");
+    let volumes = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{println .Name}}{{end}}{{end}}";
+    let volumes = tool("docker", ["inspect", "--format", volumes, &world.containers()[0]]);
+    assert_eq!(volumes.trim().lines().count(), 2, "{volumes}");
     // The host's files stay as they are, those of file systems that are mounted somewhere in it too.
     let there = format!("dev/shm/{}", world.project.mark());
     let said = run(&mut terminal, &format!("sudo touch /mnt/{there} 2>/dev/null || echo no"));
@@ -49,6 +59,8 @@ fn commands_run_as_root_and_end_as_they_do() {
     assert!(said.ends_with("refused\r\n"), "{said}");
     throw_away(terminal);
     world.nothing_was_made();
+    let there = tool("docker", ["volume", "ls", "--quiet"]);
+    assert!(!there.lines().any(|name| volumes.contains(name)), "{there}");
 }
 
 #[test]

@@ -34,8 +34,14 @@ pub fn body(
     let selinux = engine.security_options.iter().flatten().any(|option| option.contains("name=selinux"));
     security.extend(selinux.then(|| "label=disable".to_owned()));
     let own = "rw,nosuid,nodev,noexec,size=16m,mode=0755".to_owned();
-    let mut tmpfs = HashMap::from([(names::SETUP_DIR.to_owned(), own)]);
-    tmpfs.extend(caches.into_iter().map(|cache| (cache, "rw,nosuid,nodev,mode=0755".to_owned())));
+    let tmpfs = HashMap::from([(names::SETUP_DIR.to_owned(), own)]);
+    // Volumes without a name: on the disk, since much is downloaded; the container's as long as it is there, and no part of
+    // an image.
+    mounts.extend(caches.into_iter().map(|cache| Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(cache),
+        ..Default::default()
+    }));
     let User { uid, gid, .. } = person.user;
     ContainerCreateBody {
         hostname: Some("womm-setup".to_owned()),
@@ -94,6 +100,19 @@ pub fn committed(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_downloaded_is_neither_in_memory_nor_in_a_volume_with_a_name() {
+        let plan = crate::plan::tests::plan("--engine docker", None, None).expect("enough is said");
+        let person = Person { user: &User::default(), groups: &[], folder: "/p" };
+        let caches = vec!["/var/cache/apt".to_owned()];
+        let body = body(&plan, &person, "i", &ImageConfig::default(), caches, &SystemInfo::default(), Vec::new());
+        let host = body.host_config.expect("it is set");
+        assert_eq!(host.tmpfs.expect("ours").into_keys().collect::<Vec<_>>(), [names::SETUP_DIR]);
+        let cache = &host.mounts.expect("two")[1];
+        assert_eq!((cache.typ, cache.target.as_deref()), (Some(MountType::VOLUME), Some("/var/cache/apt")));
+        assert_eq!((&cache.source, cache.read_only), (&None, None));
+    }
 
     #[test]
     fn nothing_of_the_container_is_in_the_image() {

@@ -252,11 +252,12 @@ pub fn letters(number: usize) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use clap::Parser;
 
-    fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
+    /// What a command line comes to.
+    pub fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
         let words = ["womm-image", "setup", "--yes"].into_iter().chain(line.split_whitespace());
         let cli::Verb::Setup(args) = cli::Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb else {
             unreachable!("the verb is setup")
