@@ -163,7 +163,9 @@ async fn interactive(
     let (mut container, Note { plan, shell, .. }) = if goes_on {
         let mut container = Container::resume(docker, facts.folder).await?;
         leftovers.add(docker, Thing::Shell(container.name().to_owned()));
-        let note = Note::parse(&container.tell("tell").await?, facts.folder)?;
+        let note = Note::parse(&container.tell("tell").await?, facts.folder);
+        // Without one there is no going on, and nothing says so.
+        let note = note.inspect_err(|_| leftovers.keep(&Thing::Shell(container.name().to_owned())))?;
         (container, note)
     } else {
         let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
@@ -315,9 +317,11 @@ impl Note {
     fn parse(text: &str, folder: &str) -> Result<Self, Failure> {
         let note: Option<Self> = serde_json::from_str(text).ok();
         let ours = note.filter(|note| note.version == names::VERSION && note.folder == folder);
-        ours.ok_or_else(|| {
-            Failure::outside("the kept shell is of another version of womm")
-                .help("go on with that version, or run `womm setup` and answer n")
+        ours.ok_or_else(|| match text {
+            "" => Failure::outside("the kept shell lacks the note of what was chosen for it")
+                .help("begin anew: run `womm setup` and answer n"),
+            _ => Failure::outside("the kept shell is of another version of womm")
+                .help("go on with that version, or run `womm setup` and answer n"),
         })
     }
 }
@@ -415,4 +419,22 @@ async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failur
         .help("begin anew with `womm setup --fresh`"));
     }
     Ok(found.architecture.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_of_this_version_and_folder_or_says_what_to_do() {
+        let plan = plan::tests::plan("--engine docker", None, None).expect("enough is said");
+        let text = Note::new(plan, "/p", "/bin/sh".into()).text().expect("plain data");
+        assert_eq!(Note::parse(&text, "/p").expect("ours").shell, "/bin/sh");
+        for (text, folder, why) in
+            [("", "/p", "lacks the note"), (&text, "/q", "of another version"), ("{}", "/p", "of another version")]
+        {
+            let failure = Note::parse(text, folder).err().expect(why).to_string();
+            assert!(failure.contains(why) && failure.contains("run `womm setup` and answer n"), "{failure}");
+        }
+    }
 }
