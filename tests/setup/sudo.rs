@@ -107,6 +107,10 @@ fn its_terminal_is_the_users() {
     terminal.keys("exit 5\n");
     terminal.until("prompt> ");
     assert_eq!(run(&mut terminal, "echo $?"), "5\r\n");
+    // What goes on writing into its terminal does not keep it from ending.
+    terminal.keys("sudo sh -c 'trap \"\" HUP; yes & sleep 0.1'; echo en''ded $?\n");
+    terminal.until("ended 0");
+    terminal.until("prompt> ");
     // Without a terminal on both sides, signals are passed on.
     terminal.keys("sudo sh -c \"echo be''gin >&2; exec sleep 1000\" | cat\n");
     terminal.until("begin");

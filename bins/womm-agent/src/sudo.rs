@@ -237,9 +237,7 @@ impl Relay {
                 }
                 said => {
                     if let Some(answer) = Answer::parse(said) {
-                        while self.show() {
-                            // what it wrote last
-                        }
+                        pty::rest(|| self.show());
                         return Ok(Some(answer));
                     }
                 }
@@ -262,7 +260,7 @@ impl Relay {
             }
             if ready.get(own) == Some(&true) {
                 self.master.iter_mut().for_each(Master::push);
-                if !self.show() {
+                if self.show() == 0 {
                     // Closed by the command: only its end is left to come.
                     let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&pause));
@@ -287,12 +285,13 @@ impl Relay {
         }
     }
 
-    /// Shows what the command wrote; false if there is nothing.
-    fn show(&mut self) -> bool {
+    /// Shows what the command wrote; how many bytes that were.
+    fn show(&mut self) -> usize {
         let mut buffer = [0; 16 << 10];
-        let Some(Output::Bytes(n)) = self.master.as_mut().map(|master| master.read(&mut buffer)) else { return false };
+        let Some(Output::Bytes(n)) = self.master.as_mut().map(|master| master.read(&mut buffer)) else { return 0 };
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush()).is_ok()
+        let shown = stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush());
+        shown.map_or(0, |()| n)
     }
 
     fn resize(&self) {
@@ -303,9 +302,7 @@ impl Relay {
 
     /// The command was stopped: so are we, until somebody lets us go on.
     fn stop(&mut self) {
-        while self.show() {
-            // what it wrote before
-        }
+        pty::rest(|| self.show());
         self.raw = None;
         let _ = kill_process(getpid(), Signal::STOP);
         self.raw = self.master.is_some().then(|| Raw::enter(io::stdin()));
