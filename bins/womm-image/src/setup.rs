@@ -190,7 +190,8 @@ async fn interactive(
     publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
     leftovers.keep(&Thing::Shell(container.name().to_owned()));
     let container = container.name().to_owned();
-    leftovers.remove_one(docker, &Thing::Container(container)).await
+    warn_of(leftovers.remove_one(docker, &Thing::Container(container)).await);
+    Ok(())
 }
 
 fn labels(user: &User) -> std::collections::HashMap<String, String> {
@@ -365,7 +366,7 @@ async fn publish(
         let _ = leftovers.remove_one(docker, &Thing::Image(before)).await;
     }
     if let Some(prefix) = plan.prefix.as_ref().filter(|_| plan.keep_prefix) {
-        project::keep_prefix(prefix)?;
+        warn_of(project::keep_prefix(prefix));
     }
     let shared = match plan.share {
         ShareKind::None => "its files are not shared".to_owned(),
@@ -374,6 +375,13 @@ async fn publish(
     say(&format!("wrote {folder}/{} for image {}, {shared}", project::FILE, plan.name));
     say("now try: womm parallel --kube-pods 2 -- echo it works on {} ::: my machine");
     Ok(())
+}
+
+/// Tidying that failed: the image is made and `.womm` is written, so it is no failure of setup.
+fn warn_of(tidying: Result<(), Failure>) {
+    if let Err(failure) = tidying {
+        say(&format!("warning: {failure}"));
+    }
 }
 
 fn say(line: &str) {
