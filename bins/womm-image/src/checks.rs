@@ -161,22 +161,29 @@ pub struct Intent<'a> {
 /// # Errors
 /// As the first check that finds something wrong.
 pub async fn before_setup(docker: &Docker, intent: &Intent<'_>) -> Result<(), Failure> {
-    passed(version(docker)).await?;
-    passed(disk(docker)).await?;
+    passed("ask Docker for its version", version(docker)).await?;
+    passed("look at Docker's disk", disk(docker)).await?;
     if intent.engine == EngineKind::Kube && intent.kind.is_none() {
-        passed(push(docker, intent.name)).await?;
+        passed(&format!("ask {} whether it takes a push", intent.name.registry()), push(docker, intent.name)).await?;
     }
     Ok(())
 }
 
-async fn passed(check: impl Future<Output = Checked>) -> Result<(), Failure> {
-    match timeout(PATIENCE, check).await {
-        Ok(Ok(Answer::Unknown(why))) => crate::progress::say(&format!("warning: {why}")),
-        Ok(result) => drop(result?),
-        // Whoever needs the answer has a deadline and words of its own.
-        Err(_) => {}
+/// No answer is no obstacle: whoever needs it later has a deadline of its own.
+async fn passed(deed: &str, check: impl Future<Output = Checked>) -> Result<(), Failure> {
+    if let Some(why) = doubt(deed, timeout(PATIENCE, check).await.ok())? {
+        crate::progress::say(&format!("warning: {why}"));
     }
     Ok(())
+}
+
+/// What could not be found out; `None` is a check that did not end in time.
+fn doubt(deed: &str, checked: Option<Checked>) -> Result<Option<String>, Failure> {
+    match checked.transpose()? {
+        None => Ok(Some(format!("{deed}: no answer within {} s", PATIENCE.as_secs()))),
+        Some(Answer::Unknown(why)) => Ok(Some(why)),
+        Some(_) => Ok(None),
+    }
 }
 
 /// Whether a node of the cluster can run the image. Setup needs no cluster: one that does not answer is no obstacle.
@@ -201,6 +208,15 @@ pub async fn fits_nodes(engine: EngineKind, arch: &str, place: &Place) -> Result
 mod tests {
     use super::*;
     use bollard::models::{IndexInfo, RegistryServiceConfig};
+
+    #[test]
+    fn what_could_not_be_found_out_is_said() {
+        let doubt = |checked| doubt("ask r.io", checked);
+        assert_eq!(doubt(None), Ok(Some("ask r.io: no answer within 20 s".into())));
+        assert_eq!(doubt(Some(Ok(Answer::Unknown("it is away".into())))), Ok(Some("it is away".into())));
+        assert_eq!(doubt(Some(Ok(Answer::Ok("fine".into())))), Ok(None));
+        assert!(doubt(Some(Err(Failure::outside("no")))).is_err());
+    }
 
     #[test]
     fn versions_are_numbers() {
