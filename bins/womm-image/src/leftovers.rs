@@ -27,6 +27,8 @@ pub struct Leftovers(Arc<Mutex<Inner>>);
 struct Inner {
     things: Vec<(Docker, Thing)>,
     making: Vec<JoinHandle<()>>,
+    /// What was changed for good, in words.
+    changed: Option<&'static str>,
 }
 
 /// One of them.
@@ -63,6 +65,16 @@ impl Leftovers {
         });
         self.inner().making.push(task);
         done_rx.await.map_err(|_| Failure::outside("a task of ours ended without a result"))
+    }
+
+    /// From here on this is so, whatever else happens.
+    pub fn changed(&self, what: &'static str) {
+        self.inner().changed = Some(what);
+    }
+
+    /// What was changed for good if it ends now, for whoever quits or interrupts.
+    pub fn outcome(&self) -> &'static str {
+        self.inner().changed.unwrap_or("nothing was changed")
     }
 
     /// Will be removed, unless [`Leftovers::keep`] is called.

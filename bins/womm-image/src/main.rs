@@ -78,7 +78,7 @@ async fn run(verb: Verb) -> ExitCode {
             ExitCode::from(failure.code as u8)
         }
         Err(End::Signalled(number)) => {
-            report(PROGRAM, &Failure::no("interrupted: nothing was changed"));
+            report(PROGRAM, &Failure::no(format!("interrupted: {}", leftovers.outcome())));
             ExitCode::from(128 + number)
         }
     };

@@ -105,7 +105,8 @@ async fn wait_for_docker(deed: &str, why: &str) -> Result<(), Failure> {
         }
         sleep(LOOK).await;
     }
-    crate::progress::say("Docker is back: what has not arrived is sent again");
+    let what = if said { "Docker is back".to_owned() } else { format!("Docker broke off ({why})") };
+    crate::progress::say(&format!("{what}: what has not arrived is sent again"));
     Ok(())
 }
 

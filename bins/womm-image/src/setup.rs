@@ -151,10 +151,11 @@ async fn interactive(
                 YesNo::No => {
                     let start = shell::image_of(docker, &name).await?;
                     leftovers.remove_one(docker, &Thing::Container(name)).await?;
+                    leftovers.changed("the earlier shell is gone, nothing else was changed");
                     leftovers.remove_one(docker, &Thing::Image(start)).await?;
                     false
                 }
-                YesNo::Quit | YesNo::End => return Err(Failure::no("you quit: nothing was changed")),
+                YesNo::Quit | YesNo::End => return Err(ask::quit(leftovers)),
             }
         }
     };
@@ -168,7 +169,7 @@ async fn interactive(
         let note = note.inspect_err(|_| leftovers.keep(&Thing::Shell(container.name().to_owned())))?;
         (container, note)
     } else {
-        let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
+        let plan = Plan::new(&ask::complete(args, facts, tty, leftovers).await?, facts)?;
         prepare(docker, &plan, facts.old).await?;
         say(&format!("making image {} from {}", plan.name, plan.start));
         let (start, inside) = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
@@ -233,9 +234,11 @@ async fn work(
                 leftovers.keep(&Thing::Shell(name.clone()));
                 leftovers.add(docker, Thing::Image(container.start.clone()));
                 leftovers.add(docker, Thing::Container(name));
-                return Err(Failure::no("you quit: nothing was changed"));
+                return Err(ask::quit(leftovers));
             }
-            YesNo::End => return Err(Failure::no("you did not say whether it works: nothing was changed")),
+            YesNo::End => {
+                return Err(Failure::no(format!("you did not say whether it works: {}", leftovers.outcome())));
+            }
         }
     }
 }
@@ -357,6 +360,7 @@ async fn publish(
     }
     let project = plan.project(folder, old, &arch);
     draft.keep(&project)?;
+    leftovers.changed("the image is made, and .womm is written");
     // From here on it is done: what follows is tidying, and does not undo it.
     leftovers.keep(&Thing::Image(id));
     leftovers.keep(&Thing::Named(plan.name.to_string()));
