@@ -35,6 +35,15 @@ fn commands_run_as_root_and_end_as_they_do() {
         "cd /tmp; sudo -s pwd; sudo -i pwd; sudo -u nobody id -un; sudo -v && echo fine; sudo; echo $?",
     );
     assert!(said.starts_with("/tmp\r\n/root\r\nnobody\r\nfine\r\nsudo: ") && said.ends_with("1\r\n"), "{said}");
+    let said = run(
+        &mut terminal,
+        "sudo sh -c 'echo extra:x:777:nobody >>/etc/group'; sudo -u nobody id -G; sudo -u nobody id -G | cat; sudo -l id -u; \
+         sudo -l no-such-command; echo $?; sudo -b true; echo $?",
+    );
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..3], ["65534 777", "65534 777", "/usr/bin/id -u"], "{said}");
+    assert_eq!(lines[3..5], ["sudo: no-such-command: command not found", "1"], "{said}");
+    assert_eq!(lines[5..], ["sudo: -b is no option here: see sudo --help", "1"], "{said}");
     // What it starts in the background stays, as a service would.
     let said = run(
         &mut terminal,
