@@ -42,7 +42,7 @@ pub async fn run(args: &cli::Agent, leftovers: &Leftovers) -> Result<(), Failure
     leftovers.keep(&Thing::Image(id.clone()));
     if let Some(before) = before.filter(|before| *before != id) {
         // The one of an earlier build; somebody's container may still use it, then it stays.
-        let _ = leftovers.remove_one(&docker, &Thing::Image(before)).await;
+        let _ = leftovers.remove_one(&docker, &Thing::Replaced(before)).await;
     }
     if args.push {
         crate::push::push(&docker, &name).await?;

@@ -367,7 +367,7 @@ async fn publish(
     if let Some(before) = before {
         leftovers.keep(&Thing::Name(repository, tag, before.clone()));
         // The new image may be on top of it, or somebody's container still use it; then it stays.
-        let _ = leftovers.remove_one(docker, &Thing::Image(before)).await;
+        let _ = leftovers.remove_one(docker, &Thing::Replaced(before)).await;
     }
     if let Some(prefix) = plan.prefix.as_ref().filter(|_| plan.keep_prefix) {
         warn_of(project::keep_prefix(prefix));
