@@ -161,17 +161,26 @@ pub struct Intent<'a> {
 /// # Errors
 /// As the first check that finds something wrong.
 pub async fn before_setup(docker: &Docker, intent: &Intent<'_>) -> Result<(), Failure> {
-    passed("ask Docker for its version", version(docker)).await?;
-    passed("look at Docker's disk", disk(docker)).await?;
-    if intent.engine == EngineKind::Kube && intent.kind.is_none() {
-        passed(&format!("ask {} whether it takes a push", intent.name.registry()), push(docker, intent.name)).await?;
+    let pushed = intent.engine == EngineKind::Kube && intent.kind.is_none();
+    let push = async {
+        match pushed {
+            true => Some(timeout(PATIENCE, push(docker, intent.name)).await.ok()),
+            false => None,
+        }
+    };
+    // At once, and said in their order.
+    let (version, disk, push) = tokio::join!(timeout(PATIENCE, version(docker)), timeout(PATIENCE, disk(docker)), push);
+    passed("ask Docker for its version", version.ok())?;
+    passed("look at Docker's disk", disk.ok())?;
+    match push {
+        Some(push) => passed(&format!("ask {} whether it takes a push", intent.name.registry()), push),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// No answer is no obstacle: whoever needs it later has a deadline of its own.
-async fn passed(deed: &str, check: impl Future<Output = Checked>) -> Result<(), Failure> {
-    if let Some(why) = doubt(deed, timeout(PATIENCE, check).await.ok())? {
+fn passed(deed: &str, checked: Option<Checked>) -> Result<(), Failure> {
+    if let Some(why) = doubt(deed, checked)? {
         crate::progress::say(&format!("warning: {why}"));
     }
     Ok(())
@@ -186,18 +195,23 @@ fn doubt(deed: &str, checked: Option<Checked>) -> Result<Option<String>, Failure
     }
 }
 
-/// Whether a node of the cluster can run the image. Setup needs no cluster: one that does not answer is no obstacle.
-///
-/// # Errors
-/// No (1) if there are nodes and none of them can.
-pub async fn fits_nodes(engine: EngineKind, arch: &str, place: &Place) -> Result<(), Failure> {
-    if engine != EngineKind::Kube || arch.is_empty() {
-        return Ok(());
+/// The architectures of the cluster's nodes. Setup needs no cluster: one that does not answer is no obstacle.
+pub async fn nodes(engine: EngineKind, place: &Place) -> Option<BTreeSet<String>> {
+    if engine != EngineKind::Kube {
+        return None;
     }
     let asked = async { kube::Kube::open(place).await?.architectures().await };
-    match timeout(CLUSTER, asked).await {
-        Ok(Ok(Some(nodes))) if !nodes.is_empty() && !nodes.contains(arch) => {
-            let failure = kube::unfit(arch, &nodes);
+    timeout(CLUSTER, asked).await.ok()?.ok()?
+}
+
+/// Whether one of them can run the image.
+///
+/// # Errors
+/// Outside (3) if there are nodes and none of them can.
+pub fn fits_nodes(arch: &str, nodes: Option<&BTreeSet<String>>) -> Result<(), Failure> {
+    match nodes {
+        Some(nodes) if !arch.is_empty() && !nodes.is_empty() && !nodes.contains(arch) => {
+            let failure = kube::unfit(arch, nodes);
             Err(Failure { code: womm_cli::Code::Outside, ..failure })
         }
         _ => Ok(()),
@@ -224,6 +238,14 @@ mod tests {
             api_of("1.9") < Some(OLDEST_API) && api_of("1.41") >= Some(OLDEST_API) && api_of("2.0") > Some(OLDEST_API)
         );
         assert_eq!(api_of("new"), None);
+    }
+
+    #[test]
+    fn a_node_must_fit_if_there_are_nodes() {
+        let nodes = BTreeSet::from(["arm64".to_owned()]);
+        assert!(fits_nodes("arm64", Some(&nodes)).is_ok() && fits_nodes("", Some(&nodes)).is_ok());
+        assert!(fits_nodes("amd64", None).is_ok() && fits_nodes("amd64", Some(&BTreeSet::new())).is_ok());
+        assert_eq!(fits_nodes("amd64", Some(&nodes)).expect_err("none").code, womm_cli::Code::Outside);
     }
 
     #[test]

@@ -147,9 +147,10 @@ impl Recipe {
         if !self.entries.is_empty() {
             dockerfile.push_str("ADD layer.tar /\n");
         }
-        for (name, value) in &self.labels {
-            // Ours: versions and numbers, nothing to quote.
-            let _ = writeln!(dockerfile, "LABEL {name}=\"{value}\"");
+        if !self.labels.is_empty() {
+            // Ours: versions and numbers, nothing to quote. One line: each is a step of the build.
+            let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let _ = writeln!(dockerfile, "LABEL {}", labels.join(" "));
         }
         for (number, (name, value)) in self.env.iter().enumerate() {
             let argument = format!("womm_env_{number}");
@@ -259,7 +260,7 @@ mod tests {
         assert_eq!(arguments["womm_env_0"], "x\n\"$y\\");
         let text = String::from_utf8_lossy(&one);
         assert!(text.contains("ENV A=\"$womm_env_0\"\n"));
-        assert!(text.contains("LABEL womm.uid=\"7:100\"\n"));
+        assert!(text.contains(&format!("LABEL womm.agent=\"{}\" womm.uid=\"7:100\"\n", names::VERSION)), "{text}");
         let mut names = Vec::new();
         for entry in tar::Archive::new(&one[..]).entries().expect("an archive") {
             names.push(entry.expect("an entry").path().expect("a path").display().to_string());

@@ -97,7 +97,7 @@ impl Leftovers {
         let making = std::mem::take(&mut self.inner().making);
         for task in making {
             if timeout(REMOVE, task).await.is_err() {
-                let late = format!("wait for what Docker was asked to make: nothing after {} s", REMOVE.as_secs());
+                let late = format!("wait for what Docker was asked to do: nothing after {} s", REMOVE.as_secs());
                 failures.push(Failure::timeout(late).help("it may have left something: see `docker ps -a`"));
             }
         }
@@ -110,6 +110,16 @@ impl Leftovers {
                 }
             }
         }
+    }
+
+    /// Removes one beside what else is done.
+    pub fn remove_later(&self, docker: &Docker, thing: Thing) {
+        let (list, docker) = (self.clone(), docker.clone());
+        let task = tokio::spawn(async move {
+            // If it can't be, it is still on the list.
+            let _ = list.remove_one(&docker, &thing).await;
+        });
+        self.inner().making.push(task);
     }
 
     /// Removes one now.

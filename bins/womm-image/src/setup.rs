@@ -9,7 +9,7 @@ use crate::check;
 use crate::checks;
 use crate::cli;
 use crate::docker;
-use crate::furnish::{Whose, furnished};
+use crate::furnish::{Whose, furnished, look};
 use crate::kind;
 use crate::layer;
 use crate::leftovers::{Leftovers, Thing};
@@ -21,6 +21,7 @@ use crate::show::name_of;
 use crate::tty::Tty;
 use crate::variables::{LANG, Left};
 use bollard::Docker;
+use bollard::models::ImageInspect;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use womm_cli::Failure;
@@ -112,13 +113,24 @@ async fn unattended(
             "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it"
         ));
     }
-    prepare(docker, plan, old.as_ref()).await?;
     let whose = Whose::find().await?;
+    let here = docker::inspect(docker, &plan.start.to_string()).await?;
+    // What is here is looked into beside the checks; it is heard of when those are passed.
+    let early = async {
+        match &here {
+            Some(start) => Ok(Some(look(docker, leftovers, &plan.start, start, &whose, plan.env.clone()).await)),
+            None => Ok(None),
+        }
+    };
+    let (start, early) = tokio::try_join!(prepare(docker, plan, old.as_ref()), early)?;
     say(&format!("making image {} from {}", plan.name, plan.start));
-    let (id, _) = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
-    let made = docker::inspect(docker, &id).await?;
-    let made = made.ok_or_else(|| Failure::outside(format!("image \"{id}\" is gone right after it was built")))?;
-    if let Some(what) = check::lacks(&check::look(docker, leftovers, &id, &made).await?) {
+    let inside = match early {
+        Some(inside) => inside?,
+        None => look(docker, leftovers, &plan.start, &start, &whose, plan.env.clone()).await?,
+    };
+    let id = furnished(docker, leftovers, &inside.recipe, &start).await?;
+    // What is added holds nothing that could be missing.
+    if let Some(what) = check::lacks(&inside.found) {
         say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it"));
     }
     publish(docker, leftovers, plan, &id, folder, old).await
@@ -170,9 +182,10 @@ async fn interactive(
         (container, note)
     } else {
         let plan = Plan::new(&ask::complete(args, facts, tty, leftovers).await?, facts)?;
-        prepare(docker, &plan, facts.old).await?;
+        let start = prepare(docker, &plan, facts.old).await?;
         say(&format!("making image {} from {}", plan.name, plan.start));
-        let (start, inside) = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
+        let inside = look(docker, leftovers, &plan.start, &start, &whose, Vec::new()).await?;
+        let start = furnished(docker, leftovers, &inside.recipe, &start).await?;
         let shell = inside.shell.ok_or_else(|| {
             Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
                 .help("choose another base image: jobs run in a shell too")
@@ -394,14 +407,17 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// All that can be known to fail is looked at before anybody invests time; the image to start from is here then.
-async fn prepare(docker: &Docker, plan: &Plan, old: Option<&Project>) -> Result<(), Failure> {
+/// All that can be known to fail is looked at before anybody invests time; the image to start from, which is here then.
+async fn prepare(docker: &Docker, plan: &Plan, old: Option<&Project>) -> Result<ImageInspect, Failure> {
     let kind = kind_of(docker, plan).await?;
     let intent = checks::Intent { engine: plan.engine, name: &plan.name, kind: kind.as_ref() };
-    checks::before_setup(docker, &intent).await?;
-    let arch = start_image(docker, &plan.start).await?;
     let context = plan.context.clone().or_else(|| old?.context.clone());
-    checks::fits_nodes(plan.engine, &arch, &Place { context, namespace: plan.namespace.clone() }).await
+    let place = Place { context, namespace: plan.namespace.clone() };
+    let nodes = async { Ok(checks::nodes(plan.engine, &place).await) };
+    let ((), nodes) = tokio::try_join!(checks::before_setup(docker, &intent), nodes)?;
+    let start = start_image(docker, &plan.start).await?;
+    checks::fits_nodes(start.architecture.as_deref().unwrap_or_default(), nodes.as_ref())?;
+    Ok(start)
 }
 
 async fn kind_of(docker: &Docker, plan: &Plan) -> Result<Option<kind::Kind>, Failure> {
@@ -411,8 +427,8 @@ async fn kind_of(docker: &Docker, plan: &Plan) -> Result<Option<kind::Kind>, Fai
     }
 }
 
-/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine; its architecture.
-async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failure> {
+/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine.
+async fn start_image(docker: &Docker, name: &Reference) -> Result<ImageInspect, Failure> {
     let text = name.to_string();
     let found = match docker::inspect(docker, &text).await? {
         Some(found) => found,
@@ -423,14 +439,14 @@ async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failur
         }
     };
     checks::fits_agent(name, found.os.as_deref(), found.architecture.as_deref())?;
-    let layers = found.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len());
+    let layers = found.root_fs.as_ref().and_then(|fs| fs.layers.as_ref()).map_or(0, Vec::len);
     if layers + 2 > MOST_LAYERS {
         return Err(Failure::outside(format!(
             "image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"
         ))
         .help("begin anew with `womm setup --fresh`"));
     }
-    Ok(found.architecture.unwrap_or_default())
+    Ok(found)
 }
 
 #[cfg(test)]
