@@ -1,6 +1,6 @@
 //! `sudo` in the shell: root's powers without a program that has them.
 
-use crate::world::{World, run, throw_away};
+use crate::world::{World, answer, run, throw_away, until_stopped};
 use harness::tool;
 
 #[test]
@@ -128,4 +128,25 @@ fn its_terminal_is_the_users() {
     assert_eq!(run(&mut terminal, "sudo true; echo $?"), "0\r\n");
     throw_away(terminal);
     world.nothing_was_made();
+}
+
+/// What is missing is installed as root, by a question's option, with the shell and without one.
+#[test]
+fn what_is_missing_is_installed_without_a_question() {
+    let world = World::on("RUN rm /usr/bin/perl && useradd www\nUSER www");
+    let mut terminal = world.shell("--install");
+    terminal.keys("exit\n");
+    answer(&mut terminal, "Does it work? y/n", "\x04");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, 1, "{seen}");
+    let asked = ["Install it with", "still lacks", "apt-get failed"].into_iter().find(|words| seen.contains(words));
+    assert!(seen.contains("The image lacks perl") && asked.is_none(), "{seen}");
+    // The shell that was kept is not asked about either.
+    until_stopped(&world.containers()[0]);
+    let words = format!("--yes --engine docker --share bind --install --discard --base {}", world.base());
+    let run = world.setup(&words).run();
+    run.succeeds().holds("nothing is missing", !run.stderr.contains("lacks"));
+    world.only_the_image_was_made();
+    assert_eq!(world.inspect("{{.Config.User}}"), "www");
+    world.job("perl -e 'print \"perl\\n\"'; ls /var/lib/apt/lists | wc -l").succeeds().writes("perl\n0\n");
 }

@@ -60,9 +60,20 @@ pub async fn look(docker: &Docker, leftovers: &Leftovers, name: &str, image: &Im
 /// # Errors
 /// Outside (3) if Docker can't say.
 pub async fn found(probe: &Probe<'_>, path: &str) -> Result<Found, Failure> {
+    find(probe, path, NEEDED.iter().map(|(program, _)| *program)).await
+}
+
+/// The manager that an image has on a PATH.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn manager_in(probe: &Probe<'_>, path: &str) -> Result<Option<&'static Manager>, Failure> {
+    find(probe, path, MANAGERS.iter().map(|manager| manager.program)).await.map(|found| manager(&found))
+}
+
+async fn find(probe: &Probe<'_>, path: &str, programs: impl Iterator<Item = &'static str>) -> Result<Found, Failure> {
     let path = &usual_first(path);
-    let look = async |program| Ok((program, probe.which(program, path).await?));
-    try_join_all(NEEDED.iter().map(|(program, _)| look(*program))).await
+    try_join_all(programs.map(async |program| Ok((program, probe.which(program, path).await?)))).await
 }
 
 /// A PATH with the folders first in which programs mostly are: each look takes Docker its time.
@@ -101,13 +112,19 @@ pub struct Manager {
     pub program: &'static str,
     /// A line of a shell. apt-get's package is the one that Debian always has: if it is there, its files are not.
     pub install: &'static str,
+    /// What follows where its downloads would be in the image.
+    pub tidy: &'static str,
 }
 
 /// The managers that are known.
 pub const MANAGERS: &[Manager] = &[
-    Manager { program: "apt-get", install: "apt-get update && apt-get install --yes --reinstall perl-base" },
-    Manager { program: "apk", install: "apk add --no-cache perl" },
-    Manager { program: "dnf", install: "dnf install --assumeyes perl" },
+    Manager {
+        program: "apt-get",
+        install: "apt-get update && apt-get install --yes --reinstall perl-base",
+        tidy: "rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
+    },
+    Manager { program: "apk", install: "apk add --no-cache perl", tidy: "true" },
+    Manager { program: "dnf", install: "dnf install --assumeyes perl", tidy: "dnf clean all" },
 ];
 
 /// Programs that are looked for in a container: those that are needed, then the managers.

@@ -193,16 +193,36 @@ async fn pulled(docker: &Docker, image: &Reference) -> Result<Result<(), Error>,
 ///
 /// # Errors
 /// Outside (3) if Docker refuses, timeout (4) if it says nothing for a while.
-pub async fn build(docker: &Docker, context: Vec<u8>, arguments: &HashMap<String, String>) -> Result<String, Failure> {
+pub async fn build(
+    docker: &Docker,
+    context: Vec<u8>,
+    arguments: &HashMap<String, String>,
+    network: Option<&str>,
+) -> Result<String, Failure> {
     let deed = "build the image";
-    let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments).build();
+    let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments);
+    let options = network.map_or(options.clone(), |network| options.networkmode(network)).build();
     let mut lines = Box::pin(docker.build_image(options, None, Some(bollard::body_full(Bytes::from(context)))));
-    let mut id = None;
+    let (mut id, mut said) = (None, String::new());
     while let Some(line) = next_line(&mut lines, deed).await? {
-        let line = line.map_err(|e| failed(deed, &e))?;
+        // Docker only says with which status a program of the image failed.
+        let line = line.map_err(|e| match last_words(&said) {
+            Some(why) if words(&e).contains("returned a non-zero code") => {
+                refused(deed, &format!("{}: {why}", words(&e)))
+            }
+            _ => failed(deed, &e),
+        })?;
+        said = line.stream.filter(|stream| !stream.trim().is_empty()).unwrap_or(said);
         id = line.aux.and_then(|aux| aux.id).or(id);
     }
     id.ok_or_else(|| Failure::outside(format!("{deed}: Docker did not say which image it made")))
+}
+
+/// The last line of what a program said last, unless it was the builder itself that said it.
+fn last_words(said: &str) -> Option<&str> {
+    let line = said.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let of_builder = ["Step ", "--->", "Removing intermediate"].iter().any(|begin| line.starts_with(begin));
+    (!of_builder).then_some(line)
 }
 
 /// Gives an image a name; whichever image had it loses it.
@@ -218,6 +238,13 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_s_last_words_are_its_own() {
+        assert_eq!(last_words("Reading\nE: no such package\n\n"), Some("E: no such package"));
+        assert_eq!(last_words(" ---> Running in 0123456789ab\n"), None);
+        assert_eq!(last_words(""), None);
+    }
 
     #[test]
     fn work_may_take_as_long_as_is_said() {

@@ -1,10 +1,10 @@
 //! What setup adds to the image to start from: looked up there, then built on top of it.
 
-use crate::check::{self, Found};
-use crate::layer::{self, Entry, Recipe};
+use crate::check::{self, Found, Manager};
+use crate::layer::{self, Entry, Recipe, Run};
 use crate::leftovers::Leftovers;
+use crate::plan::Plan;
 use crate::probe::{At, Content, Probe};
-use crate::reference::Reference;
 use crate::user::{self, Group};
 use bollard::Docker;
 use bollard::models::ImageInspect;
@@ -48,19 +48,22 @@ pub struct Inside {
     pub found: Found,
 }
 
-/// Looks into the image to start from, all at once: each look takes Docker its time.
+/// Looks into the image to start from, all at once: each look takes Docker its time. Where there will be no shell
+/// (`unattended`), what is asked for in it otherwise is part of the recipe.
 ///
 /// # Errors
 /// Outside (3) if Docker can't say what is in it.
 pub async fn look(
     docker: &Docker,
     leftovers: &Leftovers,
-    base: &Reference,
+    plan: &Plan,
     start: &ImageInspect,
     whose: &Whose,
-    env: Vec<(String, String)>,
+    unattended: bool,
 ) -> Result<Inside, Failure> {
-    let (base, user) = (base.to_string(), &whose.user);
+    let (base, user) = (plan.start.to_string(), &whose.user);
+    // In a shell they are the shell's, and become the image's with what it exports.
+    let env = if unattended { plan.env.clone() } else { Vec::new() };
     let agent = Entry::file(names::AGENT_BAKED, crate::agent::read_agent()?, 0o755);
     let probe = Probe::open(docker, leftovers, &base).await?;
     let home = user.home.trim_end_matches('/');
@@ -76,6 +79,10 @@ pub async fn look(
         try_join_all(CACHES.iter().map(|cache| probe.at(cache))),
         check::found(&probe, &path),
     )?;
+    let run = match unattended && plan.install && check::lacks(&found).is_some() {
+        true => check::manager_in(&probe, &path).await?.map(|manager| installing(manager, plan, start)),
+        false => None,
+    };
     probe.close_later();
 
     let files: Vec<_> = layer::passwd(shells.passwd.as_ref(), user, shells.best())
@@ -100,7 +107,7 @@ pub async fn look(
     entries.extend(Some(agent).filter(|agent| !baked.is_some_and(|there| is(agent, &there))));
     let caches = CACHES.iter().zip(caches).filter(|(_, at)| *at == At::Folder).map(|(cache, _)| (*cache).to_owned());
     Ok(Inside {
-        recipe: Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None },
+        recipe: Recipe { base, run, entries, labels: layer::labels(Some(user)), env, entrypoint: None },
         shell: shells.that_tells(),
         caches: caches.collect(),
         found,
@@ -120,8 +127,16 @@ pub async fn furnished(
     let known = start.config.as_ref().and_then(|config| config.labels.as_ref());
     let labelled = recipe.labels.iter().all(|(name, value)| known.and_then(|known| known.get(*name)) == Some(value));
     match &start.id {
-        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => Ok(id.clone()),
+        Some(id) if recipe.adds_nothing() && labelled => Ok(id.clone()),
         _ => crate::agent::build(docker, leftovers, recipe).await,
+    }
+}
+
+fn installing(manager: &Manager, plan: &Plan, start: &ImageInspect) -> Run {
+    Run {
+        line: format!("{} && {}", manager.install, manager.tidy),
+        user: start.config.as_ref().and_then(|config| config.user.clone()),
+        network: plan.network.clone(),
     }
 }
 

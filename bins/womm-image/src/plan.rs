@@ -104,6 +104,9 @@ pub struct Plan {
     pub keep_prefix: bool,
     /// Variables that the command line gives.
     pub env: Vec<(String, String)>,
+    /// `--install`.
+    #[serde(default)]
+    pub install: bool,
     /// `--context`.
     pub context: Option<String>,
     /// `--namespace`.
@@ -175,6 +178,7 @@ impl Plan {
             prefix,
             kind,
             env: args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?,
+            install: args.install,
             context: args.context.clone(),
             namespace: args.namespace.clone(),
             secret: args.secret.clone(),

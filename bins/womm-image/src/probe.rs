@@ -195,7 +195,11 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn first_file(archive: &[u8]) -> std::io::Result<Option<Content>> {
+/// The first file of an archive.
+///
+/// # Errors
+/// If it is no archive.
+pub fn first_file(archive: &[u8]) -> std::io::Result<Option<Content>> {
     for entry in tar::Archive::new(archive).entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {

@@ -64,7 +64,7 @@ pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure
             facts.last_is_gone = true;
             plan = Plan::new(args, &facts)?;
         }
-        return unattended(&docker, leftovers, &plan, &folder, old.clone()).await;
+        return unattended(&docker, leftovers, &plan, &folder, old.clone(), args.discard).await;
     };
     let docker = docker::connect().await?;
     facts.last_is_gone = !args.resume && is_gone(&docker, args, &facts).await?;
@@ -106,19 +106,24 @@ async fn unattended(
     plan: &Plan,
     folder: &str,
     old: Option<Project>,
+    discard: bool,
 ) -> Result<(), Failure> {
     let container = shell::name_of(folder);
-    if shell::earlier(docker, &container).await? == Earlier::Kept {
-        say(&format!(
-            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it"
-        ));
+    match shell::earlier(docker, &container).await? {
+        Earlier::Kept if discard => throw_away(docker, leftovers, &container).await?,
+        Earlier::Kept => say(&format!(
+            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it, --discard \
+             throws it away"
+        )),
+        Earlier::Running if discard => return Err(running(&container)),
+        Earlier::Running | Earlier::Nothing => {}
     }
     let whose = Whose::find().await?;
     let here = docker::inspect(docker, &plan.start.to_string()).await?;
     // What is here is looked into beside the checks; it is heard of when those are passed.
     let early = async {
         match &here {
-            Some(start) => Ok(Some(look(docker, leftovers, &plan.start, start, &whose, plan.env.clone()).await)),
+            Some(start) => Ok(Some(look(docker, leftovers, plan, start, &whose, true).await)),
             None => Ok(None),
         }
     };
@@ -126,12 +131,21 @@ async fn unattended(
     say(&format!("making image {} from {}", plan.name, plan.start));
     let inside = match early {
         Some(inside) => inside?,
-        None => look(docker, leftovers, &plan.start, &start, &whose, plan.env.clone()).await?,
+        None => look(docker, leftovers, plan, &start, &whose, true).await?,
     };
     let id = furnished(docker, leftovers, &inside.recipe, &start).await?;
-    // What is added holds nothing that could be missing.
-    if let Some(what) = check::lacks(&inside.found) {
-        say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it"));
+    // What is added holds nothing that could be missing, unless something was installed.
+    let found = match inside.recipe.run {
+        Some(_) => {
+            let made = docker::inspect(docker, &id).await?;
+            let gone = || Failure::outside(format!("image \"{id}\" is gone right after it was built"));
+            check::look(docker, leftovers, &id, &made.ok_or_else(gone)?).await?
+        }
+        None => inside.found,
+    };
+    if let Some(what) = check::lacks(&found) {
+        let remedy = if plan.install { "" } else { "; --install installs it" };
+        say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it{remedy}"));
     }
     publish(docker, leftovers, plan, &id, folder, old).await
 }
@@ -145,26 +159,22 @@ async fn interactive(
 ) -> Result<(), Failure> {
     let name = shell::name_of(facts.folder);
     let goes_on = match shell::earlier(docker, &name).await? {
-        Earlier::Running => {
-            return Err(Failure::outside(format!(
-                "setup has a shell for this folder already, in the container \"{name}\""
-            ))
-            .help("leave that one first"));
-        }
+        Earlier::Running => return Err(running(&name)),
         Earlier::Nothing if args.resume => {
             return Err(Failure::usage("no shell of this folder was kept").help("run `womm setup`"));
         }
         Earlier::Nothing => false,
         Earlier::Kept if args.resume => true,
+        Earlier::Kept if args.discard => {
+            throw_away(docker, leftovers, &name).await?;
+            false
+        }
         Earlier::Kept => {
             let words = format!("An earlier shell of this folder was kept, in the container {name}. Go on with it?");
             match ask::yes_no(tty, &words).await? {
                 YesNo::Yes => true,
                 YesNo::No => {
-                    let start = shell::image_of(docker, &name).await?;
-                    leftovers.remove_one(docker, &Thing::Container(name)).await?;
-                    leftovers.changed("the earlier shell is gone, nothing else was changed");
-                    leftovers.remove_one(docker, &Thing::Image(start)).await?;
+                    throw_away(docker, leftovers, &name).await?;
                     false
                 }
                 YesNo::Quit | YesNo::End => return Err(ask::quit(leftovers)),
@@ -184,7 +194,7 @@ async fn interactive(
         let plan = Plan::new(&ask::complete(args, facts, tty, leftovers).await?, facts)?;
         let start = prepare(docker, &plan, facts.old).await?;
         say(&format!("making image {} from {}", plan.name, plan.start));
-        let inside = look(docker, leftovers, &plan.start, &start, &whose, Vec::new()).await?;
+        let inside = look(docker, leftovers, &plan, &start, &whose, false).await?;
         let start = furnished(docker, leftovers, &inside.recipe, &start).await?;
         let shell = inside.shell.ok_or_else(|| {
             Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
@@ -206,6 +216,19 @@ async fn interactive(
     let container = container.name().to_owned();
     warn_of(leftovers.remove_one(docker, &Thing::Container(container)).await);
     Ok(())
+}
+
+fn running(container: &str) -> Failure {
+    Failure::outside(format!("setup has a shell for this folder already, in the container \"{container}\""))
+        .help("leave that one first")
+}
+
+/// Removes a kept shell, and the image that it was made of.
+async fn throw_away(docker: &Docker, leftovers: &Leftovers, container: &str) -> Result<(), Failure> {
+    let start = shell::image_of(docker, container).await?;
+    leftovers.remove_one(docker, &Thing::Container(container.to_owned())).await?;
+    leftovers.changed("the earlier shell is gone, nothing else was changed");
+    leftovers.remove_one(docker, &Thing::Image(start)).await
 }
 
 fn labels(user: &User) -> std::collections::HashMap<String, String> {
@@ -239,7 +262,7 @@ async fn work(
             }
             Some(_) => {}
         }
-        dependencies(container, left.as_ref(), env, tty).await?;
+        dependencies(container, left.as_ref(), env, plan.install, tty).await?;
         match ask::yes_no(tty, "Does it work?").await? {
             YesNo::Yes => return Ok(left),
             YesNo::No => {}
@@ -261,6 +284,7 @@ async fn dependencies(
     container: &mut Container<'_>,
     left: Option<&Left>,
     env: Vec<String>,
+    install: bool,
     tty: &Tty,
 ) -> Result<(), Failure> {
     let of_shell = left.map(|left| left.for_image(container.variables()));
@@ -276,7 +300,7 @@ async fn dependencies(
             ))
             .await;
     };
-    if ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
+    if !install && ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
         return Ok(());
     }
     let status = container.as_root(manager.install, env, tty).await?;
