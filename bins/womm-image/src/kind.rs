@@ -13,6 +13,7 @@ use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures::StreamExt;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinHandle;
@@ -111,52 +112,68 @@ async fn load_into(
         return Err(Failure::outside(format!("{deed}: Docker gave no connection to it")));
     };
     // Read beside the writing: who says much before it has read all would wait for us.
-    let words = tokio::spawn(async move {
-        let mut words = Vec::new();
-        while let Some(Ok(
-            LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
-        )) = output.next().await
-        {
-            words.extend_from_slice(&message[..message.len().min(MOST_WORDS.saturating_sub(words.len()))]);
+    let words = Words::default();
+    let listening = tokio::spawn({
+        let words = words.clone();
+        async move {
+            while let Some(Ok(
+                LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+            )) = output.next().await
+            {
+                words.take(&message);
+            }
         }
-        String::from_utf8_lossy(&words).trim().to_owned()
     });
     let sent = send(docker, image, &mut input, &deed, |current| {
         progress.part(node, "Loading", current, u64::try_from(size).unwrap_or_default());
     });
     let sent = sent.await;
     drop(input);
-    let (code, words) = ended(docker, &id, words, &deed).await?;
+    let code = ended(docker, &id, listening, &deed).await?;
     if code != Some(0) {
-        return Err(docker::refused(&deed, if words.is_empty() { "ctr failed without a word" } else { &words }));
+        return Err(docker::refused(&deed, &words.text()));
     }
     sent?;
     progress.part(node, "Loaded", 0, 0);
     Ok(())
 }
 
-/// Waits for ctr's end, as it unpacks without a word; its status and what it said.
-async fn ended(
-    docker: &Docker,
-    exec: &str,
-    mut words: JoinHandle<String>,
-    deed: &str,
-) -> Result<(Option<i64>, String), Failure> {
+/// What ctr said so far.
+#[derive(Default, Clone)]
+struct Words(Arc<Mutex<Vec<u8>>>);
+
+impl Words {
+    fn take(&self, bytes: &[u8]) {
+        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_WORDS.saturating_sub(words.len());
+        words.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn text(&self) -> String {
+        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&words).trim() {
+            "" => "ctr failed without a word".to_owned(),
+            words => words.to_owned(),
+        }
+    }
+}
+
+/// Waits for ctr's end, as it unpacks without a word; its status.
+async fn ended(docker: &Docker, exec: &str, mut listening: JoinHandle<()>, deed: &str) -> Result<Option<i64>, Failure> {
     let begun = Instant::now();
-    let mut said = None;
     while begun.elapsed() < AT_WORK {
         // The end of its output is its end, but for a moment; another process may have its output open for ever.
-        match said {
-            None => said = timeout(LOOK, &mut words).await.ok(),
-            Some(_) => sleep(LOOK / 20).await,
+        match listening.is_finished() {
+            false => _ = timeout(LOOK, &mut listening).await,
+            true => sleep(LOOK / 20).await,
         }
         let found = docker.inspect_exec(exec).await.map_err(|e| failed(deed, &e))?;
         if found.running != Some(true) {
-            let said = match said {
-                Some(said) => Some(said),
-                None => timeout(LAST_WORDS, &mut words).await.ok(),
-            };
-            return Ok((found.exit_code, said.and_then(Result::ok).unwrap_or_default()));
+            if !listening.is_finished() {
+                let _ = timeout(LAST_WORDS, &mut listening).await;
+                listening.abort();
+            }
+            return Ok(found.exit_code);
         }
     }
     Err(silent(deed, AT_WORK))
@@ -188,6 +205,16 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ctr_says_is_kept_up_to_a_point() {
+        let words = Words::default();
+        assert_eq!(words.text(), "ctr failed without a word");
+        words.clone().take(b" no room\n");
+        assert_eq!(words.text(), "no room");
+        words.take(&[b'x'; 2 * MOST_WORDS]);
+        assert_eq!(words.text().len(), MOST_WORDS - 1, "but for the space in front");
+    }
 
     #[test]
     fn a_context_names_its_cluster() {
