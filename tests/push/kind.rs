@@ -29,6 +29,25 @@ impl Node {
         node
     }
 
+    /// One whose ctr is a script.
+    #[track_caller]
+    fn with_ctr(cluster: &str, script: &str) -> Self {
+        let name = format!("womm-test-{cluster}-node1");
+        let label = format!("io.x-k8s.kind.cluster={cluster}");
+        let node = Self(name.clone()); // whatever becomes of it
+        let mut words = vec!["run", "--detach", "--network", "none", "--name", &name, "--label", &label];
+        let base = image::base();
+        let line = "printf '%s\\n' \"$1\" >/usr/local/bin/ctr; chmod +x /usr/local/bin/ctr; exec sleep 1000";
+        words.extend([base.as_str(), "sh", "-c", line, "sh", script]);
+        tool("docker", words);
+        until(LONG, "ctr in the node", || {
+            let command = ["exec", &name, "test", "-x", "/usr/local/bin/ctr"];
+            let status = Command::new("docker").args(command).stdin(Stdio::null()).status().unwrap();
+            status.success().then_some(())
+        });
+        node
+    }
+
     /// What ctr says; none if it fails.
     fn ctr(&self, words: &[&str]) -> Option<String> {
         let command = ["exec", &self.0, "ctr", "--namespace=k8s.io"];
@@ -81,5 +100,22 @@ fn the_image_is_loaded_into_each_node() {
     let found = crate::doctor::findings(cmd("doctor --json"));
     let registry = crate::doctor::of(&found, "registry");
     assert!(registry["state"] == "ok" && registry["detail"].as_str().unwrap().contains(&nodes[1].0), "{registry}");
+    tool("docker", ["image", "rm", "--force", &name]);
+}
+
+/// What it started may live on, with its output open: nothing comes of that but the end of the load.
+#[test]
+fn the_load_ends_with_ctr() {
+    let project = Project::without_engine();
+    let cluster = format!("wommend{}", std::process::id());
+    let kubeconfig = kubeconfig(&project, &cluster);
+    let words = "setup --yes --engine kube --share none --base";
+    let setup = project.cmd("womm-image").words(words).arg(image::base()).env("KUBECONFIG", &kubeconfig);
+    let node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &\necho no room >&2\nexit 3");
+    setup.clone().run().refuses(3, &[&node.0, "no room"]);
+    drop(node);
+    let _node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &");
+    setup.run().succeeds();
+    let name = project.womm_file()["image"].as_str().unwrap().to_owned();
     tool("docker", ["image", "rm", "--force", &name]);
 }

@@ -31,7 +31,7 @@ fn one_with_a_user_a_volume_and_more() {
     let said = run(&mut terminal, "id -u; echo $OF_IMAGE; sudo touch /opt/made; ls /tmp/checked 2>/dev/null");
     assert_eq!(said, format!("{}\r\nyes\r\n", rustix::process::getuid().as_raw()));
     let container = &world.containers()[0];
-    let volume = "{{range .Mounts}}{{if eq .Type \"volume\"}}{{.Name}}{{end}}{{end}}";
+    let volume = "{{range .Mounts}}{{if eq .Destination \"/data\"}}{{.Name}}{{end}}{{end}}";
     let volume = tool("docker", ["inspect", "--format", volume, container]);
     assert_eq!(tool("docker", ["volume", "ls", "--quiet", "--filter", &format!("name={}", volume.trim())]), volume);
     it_works(terminal);

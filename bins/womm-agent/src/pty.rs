@@ -7,6 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use womm_wire::frame::Size;
 
+/// More than a terminal holds of what was written to it (Linux, `drivers/tty/pty.c`: 8 KiB, and those of its line), bytes.
+const MOST_HELD: usize = 256 << 10;
+
 /// Both ends of a new terminal.
 pub struct Pty {
     /// Ours.
@@ -30,6 +33,18 @@ pub fn open(size: Size) -> io::Result<Pty> {
 pub fn resize(terminal: impl AsFd, size: Size) {
     let size = Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     let _ = tcsetwinsize(terminal, size); // a terminal that is gone needs no size
+}
+
+/// Shows what a terminal still holds once its program has ended or was stopped. `show` shows a piece, and says how many bytes
+/// it had. Another program may write to it for ever, so there is an end.
+pub fn rest(mut show: impl FnMut() -> usize) {
+    let mut shown = 0;
+    while shown < MOST_HELD {
+        match show() {
+            0 => return,
+            bytes => shown += bytes,
+        }
+    }
 }
 
 /// Our end, with the keys that the program has not taken yet. It never blocks.
@@ -102,6 +117,29 @@ impl Master {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_for_ever_is_not_shown_for_ever() {
+        let pty = open(Size { rows: 10, columns: 20 }).expect("a terminal");
+        let mut master = Master::new(pty.master).expect("ours");
+        let flood = std::thread::spawn(move || while rustix::io::write(&pty.user, b"yes\n").is_ok() {});
+        let (mut buffer, mut shown) = ([0; 4096], 0);
+        rest(|| {
+            loop {
+                match master.read(&mut buffer) {
+                    Output::Bytes(n) => {
+                        shown += n;
+                        return n;
+                    }
+                    Output::Nothing => std::thread::yield_now(), // it is never done
+                    Output::Closed => return 0,
+                }
+            }
+        });
+        assert!((MOST_HELD..MOST_HELD + 4096).contains(&shown), "{shown}");
+        drop(master);
+        flood.join().expect("it ends with the terminal");
+    }
 
     #[test]
     fn keys_that_nobody_takes_wait_and_output_is_read() {

@@ -9,8 +9,10 @@ use crate::sudo::{STOPPED, TERMINAL};
 use crate::supervisor::login_name;
 use crate::which::find;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Gid, Uid};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, waitpid};
 use rustix::termios::{isatty, tcsetpgrp};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use signal_hook::consts::SIGCHLD;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
@@ -23,13 +25,33 @@ use std::process::{Command, ExitCode, Stdio};
 use womm_cli::{Failure, report};
 use womm_wire::frame::Open;
 
-/// `womm-agent foreground NAME PROGRAM ARGS…`: waits to be let go on, then becomes PROGRAM, called NAME.
+/// `womm-agent foreground wait|go UID GID,GID… NAME PROGRAM ARGS…`: waits to be let go on, if told to, becomes that user
+/// unless it is root, then PROGRAM, called NAME. Only exec'd code may do that between fork and exec without unsafe.
 pub fn foreground(mut words: impl Iterator<Item = OsString>) -> ExitCode {
-    let (name, program) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let _ = kill_process(getpid(), Signal::STOP);
-    let error = Command::new(&program).arg0(&name).args(words).exec();
+    let mut word = || words.next().unwrap_or_default();
+    let (how, uid, gids, name, program) = (word(), word(), word(), word(), word());
+    if how == "wait" {
+        let _ = kill_process(getpid(), Signal::STOP);
+    }
+    let error = match become_user(&uid.to_string_lossy(), &gids.to_string_lossy()) {
+        Ok(()) => Command::new(&program).arg0(&name).args(words).exec(),
+        Err(e) => e,
+    };
     report("sudo", &Failure::outside(format!("{}: {error}", program.to_string_lossy())));
     ExitCode::from(1)
+}
+
+fn become_user(uid: &str, gids: &str) -> io::Result<()> {
+    let number = |text: &str| text.parse::<u32>().map_err(io::Error::other);
+    let (uid, gids) = (number(uid)?, gids.split(',').map(number).collect::<io::Result<Vec<_>>>()?);
+    if uid != 0 {
+        let gids: Vec<_> = gids.into_iter().map(Gid::from_raw).collect();
+        // This process has one thread, so what these change of a thread is changed of all of it.
+        set_thread_groups(&gids)?;
+        set_thread_gid(gids[0])?;
+        set_thread_uid(Uid::from_raw(uid))?;
+    }
+    Ok(())
 }
 
 pub fn main() -> ExitCode {
@@ -57,6 +79,16 @@ struct Account {
     gid: u32,
     home: String,
     shell: String,
+}
+
+/// Groups of a user, their own first, by a group(5) file.
+fn groups_of(file: &[u8], user: &str, gid: u32) -> Vec<u32> {
+    let lines = file.split(|b| *b == b'\n').map(|line| line.split(|b| *b == b':').collect::<Vec<_>>());
+    let with_user = lines.filter(|fields| {
+        fields.get(3).is_some_and(|members| members.split(|b| *b == b',').any(|member| member == user.as_bytes()))
+    });
+    let others = with_user.filter_map(|fields| std::str::from_utf8(fields[2]).ok()?.parse().ok());
+    std::iter::once(gid).chain(others.filter(|other| *other != gid)).collect()
 }
 
 impl Account {
@@ -130,7 +162,7 @@ fn start(socket: &UnixStream, stdio: spec::Stdio, open: &Open) -> Result<Running
     Ok(Running { pid, _terminal: terminal })
 }
 
-/// What to run, where and with which variables; in a terminal by way of [`foreground`].
+/// What to run, where and with which variables; in a terminal and for others than root by way of [`foreground`].
 fn command(open: &Open, account: &Account, in_terminal: bool) -> Result<(PathBuf, Command), String> {
     let how = open.subsystem.as_deref().unwrap_or_default();
     let [keep_home, login, shell] = [b'E', b'i', b's'].map(|letter| how.contains(&letter));
@@ -141,17 +173,23 @@ fn command(open: &Open, account: &Account, in_terminal: bool) -> Result<(PathBuf
         let args = if words.is_empty() { Vec::new() } else { vec![OsString::from("-c"), quoted(&words)] };
         (name, PathBuf::from(&account.shell), args)
     } else {
-        let name = words[0].to_owned();
+        let (name, rest) = match words.as_slice() {
+            [name, rest @ ..] if !name.is_empty() => ((*name).to_owned(), rest),
+            _ => return Err("the command's name is empty".into()),
+        };
         let value = |(k, v): &(Vec<u8>, Vec<u8>)| (k == b"PATH").then(|| OsStr::from_bytes(v).to_owned());
         let path = open.env.iter().find_map(value).unwrap_or_default();
         let program = if name.as_bytes().contains(&b'/') { Some(PathBuf::from(&name)) } else { find(&path, &name) };
         let program = program.ok_or_else(|| format!("{}: command not found", name.to_string_lossy()))?;
-        (name, program, words[1..].iter().map(|word| (*word).to_owned()).collect())
+        (name, program, rest.iter().map(|word| (*word).to_owned()).collect())
     };
     let mut command;
-    if in_terminal {
+    if in_terminal || account.uid != 0 {
+        let groups = groups_of(&std::fs::read("/etc/group").unwrap_or_default(), &account.name, account.gid);
+        let groups = groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         command = Command::new("/proc/self/exe");
-        command.arg("foreground").arg(name).arg(&program);
+        command.arg("foreground").arg(if in_terminal { "wait" } else { "go" });
+        command.args([account.uid.to_string(), groups]).arg(name).arg(&program);
     } else {
         command = Command::new(&program);
         command.arg0(name);
@@ -170,9 +208,6 @@ fn command(open: &Open, account: &Account, in_terminal: bool) -> Result<(PathBuf
     // As root we may enter all folders; that of the login may not be there.
     if Path::new(cwd).is_dir() {
         command.current_dir(cwd);
-    }
-    if account.uid != 0 {
-        command.uid(account.uid).gid(account.gid);
     }
     Ok((program, command))
 }
@@ -240,6 +275,31 @@ fn answer(status: WaitStatus) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_without_a_name_is_refused() {
+        let root = Account::find(b"").expect("root");
+        for words in [&b""[..], b"\0x"] {
+            let open = Open { command: Some(words.to_vec()), ..Open::default() };
+            assert_eq!(command(&open, &root, false).expect_err("no name"), "the command's name is empty");
+        }
+        let open = Open { command: Some(b"/bin/echo\0\0x".to_vec()), ..Open::default() };
+        let (program, command) = command(&open, &root, false).expect("empty words may follow");
+        assert_eq!((program, command.get_args().count()), (PathBuf::from("/bin/echo"), 2));
+    }
+
+    #[test]
+    fn a_user_is_in_their_groups() {
+        let file = b"root:x:0:\nwww:x:33:\nbroken\nssl:x:110:a,www,b\nwwwx:x:7:xwww\nown:x:33:www\nmail:x:8:www";
+        assert_eq!(groups_of(file, "www", 33), [33, 110, 8]);
+        assert_eq!(groups_of(b"", "www", 33), [33]);
+        let account = Account::find(b"#4242").expect("a number");
+        let open = Open { command: Some(b"/bin/echo\0x".to_vec()), ..Open::default() };
+        let (_, command) = command(&open, &account, false).expect("a command");
+        let words: Vec<_> = command.get_args().collect();
+        assert_eq!(words, ["foreground", "go", "4242", "4242", "/bin/echo", "/bin/echo", "x"]);
+        assert!(become_user("x", "0").is_err() && become_user("7", "").is_err());
+    }
 
     #[test]
     fn words_are_quoted_and_root_is_always_known() {

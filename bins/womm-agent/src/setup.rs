@@ -1,7 +1,7 @@
 //! `womm-agent setup UID GID`: process 1 of the container in which `womm setup` has its shell, as root. It takes `sudo`,
 //! reaps, and keeps what must be there again when a stopped container goes on. Nothing of it becomes part of an image.
 //!
-//! On stdin it is told, a line each: `keep TEXT` (a note of womm-image's own), `tell`, `hide` (an image is about to be
+//! On stdin it is told, a line each: `keep TEXT` (a note of womm-image's own), `tell` (the note; nothing if there is none), `hide` (an image is about to be
 //! made) and `show`. The answer to each is a line. The end of stdin, in whatever way womm-image ended, ends the container.
 
 use crate::offspring::{self, Reaped};
@@ -115,8 +115,14 @@ impl Setup {
         if !peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == self.user) {
             return;
         }
+        // Not our stdout and stderr: what comes there is taken for an answer of ours.
         let started = socket.set_nonblocking(false).and_then(|()| {
-            Command::new("/proc/self/exe").arg("root").stdin(Stdio::from(OwnedFd::from(socket))).spawn()
+            let mut root = Command::new("/proc/self/exe");
+            root.arg("root")
+                .stdin(Stdio::from(OwnedFd::from(socket)))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
         });
         if let Err(e) = started {
             womm_cli::report("sudo", &Failure::outside(format!("start a process: {e}")));
@@ -159,7 +165,13 @@ impl Kept {
     fn told(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
         match line {
             [b'k', b'e', b'e', b'p', b' ', text @ ..] => fs::write(Self::note(), text)?,
-            b"tell" => return fs::read(Self::note()),
+            b"tell" => {
+                // There is none if womm-image was killed before it could say it: an answer too.
+                return match fs::read(Self::note()) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                    note => note,
+                };
+            }
             b"hide" => self.hide()?,
             b"show" => self.show()?,
             _ => return Err(io::Error::other("it is not understood")),
@@ -219,4 +231,17 @@ fn others() -> Vec<Pid> {
     let pids = fs::read_dir("/proc").into_iter().flatten();
     let pids = pids.filter_map(|entry| Pid::from_raw(entry.ok()?.file_name().to_str()?.parse().ok()?));
     pids.filter(|pid| *pid != getpid()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_is_not_there_is_an_answer() {
+        assert!(!Kept::note().exists(), "this is no container of womm setup");
+        let mut kept = Kept { user: (Uid::ROOT, Gid::ROOT), hidden: None };
+        assert_eq!(kept.told(b"tell").expect("an answer"), b"");
+        assert!(kept.told(b"sing").is_err());
+    }
 }

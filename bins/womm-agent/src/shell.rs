@@ -117,7 +117,7 @@ impl Session {
             if ready[0] {
                 self.master.push();
                 // The user's end is closed: only the program's end is left to come.
-                if !self.show() && self.status.is_none() {
+                if self.show() == 0 && self.status.is_none() {
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
@@ -126,9 +126,7 @@ impl Session {
                 self.hang_up();
             }
         }
-        while self.show() {
-            // what it wrote last
-        }
+        pty::rest(|| self.show());
         if let Ok(bytes) = std::fs::read(left::file()) {
             let _ = io::stderr().write_all(&bytes);
         }
@@ -146,15 +144,15 @@ impl Session {
         }
     }
 
-    /// Shows what the program wrote; false if there is nothing.
-    fn show(&mut self) -> bool {
+    /// Shows what the program wrote; how many bytes that were.
+    fn show(&mut self) -> usize {
         let mut buffer = [0; 16 << 10];
-        let Output::Bytes(n) = self.master.read(&mut buffer) else { return false };
+        let Output::Bytes(n) = self.master.read(&mut buffer) else { return 0 };
         let mut stdout = io::stdout().lock();
         if stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush()).is_err() {
             self.hang_up();
         }
-        true
+        n
     }
 
     /// Takes keys and sizes; false at the end of them.

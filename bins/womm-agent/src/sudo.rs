@@ -8,6 +8,7 @@
 use crate::offspring;
 use crate::pty::{self, Master, Output};
 use crate::spec::{self, Answer};
+use crate::which::{executable, find};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::isatty;
@@ -17,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use womm_tty::{Raw, size};
 use womm_wire::frame::{Open, Size};
@@ -25,10 +27,11 @@ use womm_wire::names;
 const USAGE: &str = "\
 Usage: sudo [-u USER] [NAME=VALUE…] [--] COMMAND [ARGS…]
        sudo [-u USER] -i | -s [COMMAND [ARGS…]]
+       sudo -l [COMMAND]
 
 Runs COMMAND as root, or as USER (a name, or #UID), in the container of `womm setup`; no password is asked for. -i is a login
-shell, -s a shell. The environment is passed on but for HOME, USER, LOGNAME and SHELL; -E keeps HOME too.
--A -b -H -k -K -n -P -S -v are taken, and need nothing done.
+shell, -s a shell, -l says where COMMAND is. The environment is passed on but for HOME, USER, LOGNAME and SHELL; -E keeps
+HOME too. -A -H -k -K -n -P -S -v are taken, and need nothing done.
 
 Exit status is COMMAND's; 1 if it can't be run.
 ";
@@ -60,6 +63,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let request = match parse(words) {
         Ok(Parsed::Run(request)) => request,
         Ok(Parsed::Nothing) => return ExitCode::SUCCESS,
+        Ok(Parsed::List(command)) => return list(&command),
         Ok(Parsed::Help) => return done(USAGE),
         Ok(Parsed::Version) => return done(&format!("sudo of womm {}\n", names::VERSION)),
         Err(why) => return failed(&why),
@@ -70,6 +74,24 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// `-l COMMAND`: everything may be run, if it is there.
+fn list(command: &[OsString]) -> ExitCode {
+    let (name, path) = (&command[0], root_path(&std::env::var_os("PATH").unwrap_or_default()));
+    let found = match name.as_bytes().contains(&b'/') {
+        true => Some(PathBuf::from(name)).filter(|path| executable(path)),
+        false => find(&path, name),
+    };
+    let Some(found) = found else { return failed(&format!("{}: command not found", name.to_string_lossy())) };
+    let mut line = found.into_os_string();
+    for word in &command[1..] {
+        line.push(" ");
+        line.push(word);
+    }
+    line.push("\n");
+    let _ = io::stdout().write_all(line.as_bytes());
+    ExitCode::SUCCESS
+}
+
 fn failed(why: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "sudo: {why}");
     ExitCode::from(FAILED)
@@ -77,6 +99,7 @@ fn failed(why: &str) -> ExitCode {
 
 enum Parsed {
     Run(Request),
+    List(Vec<OsString>),
     Nothing,
     Help,
     Version,
@@ -85,7 +108,7 @@ enum Parsed {
 fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, String> {
     let mut request = Request::default();
     let mut words = words.peekable();
-    let mut nothing = false;
+    let (mut nothing, mut list) = (false, false);
     while let Some(word) = words.next_if(|word| word.as_bytes().starts_with(b"-") && word.len() > 1) {
         let text = word.to_string_lossy().into_owned();
         match text.as_str() {
@@ -98,16 +121,18 @@ fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, String> {
             "--user" => request.user = Some(words.next().ok_or("--user needs a name")?),
             _ if text.starts_with("--user=") => request.user = Some(text["--user=".len()..].into()),
             _ if text.starts_with("--preserve-env=") => {}
-            "--askpass" | "--background" | "--set-home" | "--reset-timestamp" | "--non-interactive" | "--stdin"
+            "--askpass" | "--set-home" | "--reset-timestamp" | "--non-interactive" | "--stdin"
             | "--preserve-groups" => {}
-            "--remove-timestamp" | "--validate" | "--list" => nothing = true,
+            "--remove-timestamp" | "--validate" => nothing = true,
+            "--list" => list = true,
             _ if text.starts_with("--") => return Err(format!("{text} is no option here: see sudo --help")),
             _ => {
                 let letters: Vec<char> = text.chars().skip(1).collect();
                 for (at, letter) in letters.iter().enumerate() {
                     match letter {
-                        'A' | 'b' | 'H' | 'k' | 'n' | 'P' | 'S' => {}
-                        'K' | 'v' | 'l' => nothing = true,
+                        'A' | 'H' | 'k' | 'n' | 'P' | 'S' => {}
+                        'K' | 'v' => nothing = true,
+                        'l' => list = true,
                         'E' => request.keep_home = true,
                         'i' => request.login = true,
                         's' => request.shell = true,
@@ -130,10 +155,25 @@ fn parse(words: impl Iterator<Item = OsString>) -> Result<Parsed, String> {
     }
     request.command = words.collect();
     match request.command.is_empty() && !request.login && !request.shell {
-        true if nothing => Ok(Parsed::Nothing),
+        true if nothing || list => Ok(Parsed::Nothing),
         true => Err("which COMMAND? See sudo --help".into()),
+        false if nothing => Err("-K and -v take no COMMAND: see sudo --help".into()),
+        false if list && (request.login || request.shell) => Err("-l takes neither -i nor -s: see sudo --help".into()),
+        false if list => Ok(Parsed::List(request.command)),
         false => Ok(Parsed::Run(request)),
     }
+}
+
+/// A PATH with what a root's programs are on.
+fn root_path(path: &OsStr) -> OsString {
+    let mut path = path.to_owned();
+    for folder in ROOT_PATH {
+        if !path.as_bytes().split(|b| *b == b':').any(|known| known == folder.as_bytes()) {
+            path.push(":");
+            path.push(folder);
+        }
+    }
+    path
 }
 
 /// `NAME=VALUE`.
@@ -152,12 +192,7 @@ impl Request {
         env.extend(self.variables);
         let path = env.iter_mut().find(|(name, _)| name == "PATH");
         if let Some((_, path)) = path {
-            for folder in ROOT_PATH {
-                if !path.as_bytes().split(|b| *b == b':').any(|known| known == folder.as_bytes()) {
-                    path.push(":");
-                    path.push(folder);
-                }
-            }
+            *path = root_path(path);
         }
         let term = std::env::var_os("TERM").unwrap_or_else(|| "dumb".into()).into_vec();
         let how = [self.keep_home.then_some("E"), self.login.then_some("i"), self.shell.then_some("s")];
@@ -237,9 +272,7 @@ impl Relay {
                 }
                 said => {
                     if let Some(answer) = Answer::parse(said) {
-                        while self.show() {
-                            // what it wrote last
-                        }
+                        pty::rest(|| self.show());
                         return Ok(Some(answer));
                     }
                 }
@@ -262,7 +295,7 @@ impl Relay {
             }
             if ready.get(own) == Some(&true) {
                 self.master.iter_mut().for_each(Master::push);
-                if !self.show() {
+                if self.show() == 0 {
                     // Closed by the command: only its end is left to come.
                     let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&pause));
@@ -287,12 +320,13 @@ impl Relay {
         }
     }
 
-    /// Shows what the command wrote; false if there is nothing.
-    fn show(&mut self) -> bool {
+    /// Shows what the command wrote; how many bytes that were.
+    fn show(&mut self) -> usize {
         let mut buffer = [0; 16 << 10];
-        let Some(Output::Bytes(n)) = self.master.as_mut().map(|master| master.read(&mut buffer)) else { return false };
+        let Some(Output::Bytes(n)) = self.master.as_mut().map(|master| master.read(&mut buffer)) else { return 0 };
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush()).is_ok()
+        let shown = stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush());
+        shown.map_or(0, |()| n)
     }
 
     fn resize(&self) {
@@ -303,9 +337,7 @@ impl Relay {
 
     /// The command was stopped: so are we, until somebody lets us go on.
     fn stop(&mut self) {
-        while self.show() {
-            // what it wrote before
-        }
+        pty::rest(|| self.show());
         self.raw = None;
         let _ = kill_process(getpid(), Signal::STOP);
         self.raw = self.master.is_some().then(|| Raw::enter(io::stdin()));
@@ -337,6 +369,14 @@ mod tests {
         assert_eq!(full.command, ["psql", "-l"]);
         assert!(request("-i").expect("a shell").login);
         assert!(request("-v").is_err() && request("").is_err());
+        // What would be done otherwise than by sudo is not done at all.
+        for refused in ["-b sleep 1", "--background sleep 1", "-v ls", "-K ls", "-l -s ls"] {
+            let why = request(refused).expect_err(refused);
+            assert!(why.contains("see sudo --help"), "{why}");
+        }
+        let list = parse(["-l", "ls", "-a"].map(OsString::from).into_iter()).expect("a command");
+        assert!(matches!(list, Parsed::List(words) if words == ["ls", "-a"]));
+        assert_eq!(root_path(OsStr::new("/sbin:/bin")), "/sbin:/bin:/usr/local/sbin:/usr/sbin");
         assert!(request("--chroot=/x ls").expect_err("unknown").contains("--chroot"));
         assert!(request("-u").expect_err("no name").contains("-u"));
     }

@@ -31,6 +31,7 @@ pub async fn run(args: &cli::Agent, leftovers: &Leftovers) -> Result<(), Failure
     let docker = docker::connect().await?;
     let recipe = Recipe {
         base: "scratch".to_owned(),
+        run: None,
         entries: vec![Entry::file(IN_IMAGE, read_agent()?, 0o755)],
         labels: labels(None),
         env: Vec::new(),
@@ -42,7 +43,7 @@ pub async fn run(args: &cli::Agent, leftovers: &Leftovers) -> Result<(), Failure
     leftovers.keep(&Thing::Image(id.clone()));
     if let Some(before) = before.filter(|before| *before != id) {
         // The one of an earlier build; somebody's container may still use it, then it stays.
-        let _ = leftovers.remove_one(&docker, &Thing::Image(before)).await;
+        let _ = leftovers.remove_one(&docker, &Thing::Replaced(before)).await;
     }
     if args.push {
         crate::push::push(&docker, &name).await?;
@@ -67,8 +68,9 @@ pub async fn build(docker: &bollard::Docker, leftovers: &Leftovers, recipe: &Rec
     let (context, arguments) =
         recipe.context().map_err(|e| Failure::outside(format!("put the image's files together: {e}")))?;
     let (docker, list) = (docker.clone(), leftovers.clone());
+    let network = recipe.run.as_ref().and_then(|run| run.network.clone());
     let work = async move {
-        let id = docker::build(&docker, context, &arguments).await?;
+        let id = docker::build(&docker, context, &arguments, network.as_deref()).await?;
         list.add(&docker, Thing::Image(id.clone()));
         Ok(id)
     };

@@ -1,6 +1,7 @@
 //! The questions of `womm setup`, in their order, with their defaults. What an option says is not asked.
 
 use crate::cli;
+use crate::leftovers::Leftovers;
 use crate::plan::{self, Facts};
 use crate::reference::{self, Reference};
 use crate::tty::Tty;
@@ -12,6 +13,11 @@ const QUIT: &str = "*) never mind, quit\n";
 /// What an answer means, or why it means nothing.
 type Read<T> = Box<dyn Fn(&str) -> Result<T, String>>;
 
+/// The user quit.
+pub fn quit(leftovers: &Leftovers) -> Failure {
+    Failure::no(format!("you quit: {}", leftovers.outcome()))
+}
+
 /// A question: what is said once, what stands before each answer, and how an answer is read.
 struct Question<T> {
     words: String,
@@ -21,13 +27,13 @@ struct Question<T> {
 
 impl<T> Question<T> {
     /// Asks until there is an answer that can be used.
-    async fn ask(&self, tty: &Tty) -> Result<T, Failure> {
+    async fn ask(&self, tty: &Tty, leftovers: &Leftovers) -> Result<T, Failure> {
         tty.write(&self.words).await?;
         loop {
             tty.write(&self.prompt).await?;
             let line = tty.line().await?;
             match line.as_deref() {
-                None | Some("*") => return Err(Failure::no("you quit: nothing was changed")),
+                None | Some("*") => return Err(quit(leftovers)),
                 Some(line) => match (self.read)(line) {
                     Ok(answer) => return Ok(answer),
                     Err(why) => tty.write(format!("{why}\n")).await?,
@@ -41,20 +47,25 @@ impl<T> Question<T> {
 ///
 /// # Errors
 /// No (1) if the user quits, usage (2) for what can't be meant.
-pub async fn complete(args: &cli::Setup, facts: &Facts<'_>, tty: &Tty) -> Result<cli::Setup, Failure> {
+pub async fn complete(
+    args: &cli::Setup,
+    facts: &Facts<'_>,
+    tty: &Tty,
+    leftovers: &Leftovers,
+) -> Result<cli::Setup, Failure> {
     let mut args = args.clone();
     if args.engine.is_none() && facts.old.is_none() && !facts.has_context {
-        args.engine = Some(engine().ask(tty).await?);
+        args.engine = Some(engine().ask(tty, leftovers).await?);
     }
     let engine = plan::engine(&args, facts);
     if args.share.is_none() {
-        args.share = Some(share(facts.folder, engine, facts.old.map(|old| old.share_kind)).ask(tty).await?);
+        args.share = Some(share(facts.folder, engine, facts.old.map(|old| old.share_kind)).ask(tty, leftovers).await?);
     }
     match plan::last(&args, facts) {
         Some(last) => {
             tty.write(format!("Starting from {last}, as you left it. --fresh starts from a base image.\n")).await?
         }
-        None if args.base.is_none() => args.base = Some(base(&plan::default_base(facts)).ask(tty).await?),
+        None if args.base.is_none() => args.base = Some(base(&plan::default_base(facts)).ask(tty, leftovers).await?),
         None => {}
     }
     if engine == EngineKind::Kube
@@ -63,7 +74,7 @@ pub async fn complete(args: &cli::Setup, facts: &Facts<'_>, tty: &Tty) -> Result
         && plan::kind(&args, facts).is_none()
         && plan::prefix(&args, facts)?.is_none()
     {
-        args.prefix = Some(prefix().ask(tty).await?);
+        args.prefix = Some(prefix().ask(tty, leftovers).await?);
     }
     Ok(args)
 }
@@ -194,6 +205,14 @@ mod tests {
         let before = share("/p", EngineKind::Docker, Some(ShareKind::None));
         assert_eq!((before.prompt.as_str(), (before.read)("")), ("[2] > ", Ok(ShareKind::None)));
         assert_eq!(share("/p", EngineKind::Docker, Some(ShareKind::Lazy)).prompt, "[1] > ");
+    }
+
+    #[test]
+    fn who_quits_is_told_what_is_gone() {
+        let leftovers = Leftovers::default();
+        assert_eq!(quit(&leftovers).message, "you quit: nothing was changed");
+        leftovers.changed("the shell is gone");
+        assert_eq!(quit(&leftovers).message, "you quit: the shell is gone");
     }
 
     #[test]

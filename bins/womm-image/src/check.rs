@@ -6,6 +6,7 @@ use crate::leftovers::Leftovers;
 use crate::probe::Probe;
 use bollard::Docker;
 use bollard::models::ImageInspect;
+use futures::future::try_join_all;
 use std::io::Write;
 use womm_cli::Failure;
 
@@ -44,7 +45,7 @@ pub type Found = Vec<(&'static str, Option<String>)>;
 /// # Errors
 /// Outside (3) if Docker can't say.
 pub async fn look(docker: &Docker, leftovers: &Leftovers, name: &str, image: &ImageInspect) -> Result<Found, Failure> {
-    let path = path_of(image);
+    let path = path_with(image, &[]);
     let probe = Probe::open(docker, leftovers, name).await?;
     let mut found = Vec::new();
     for (program, _) in NEEDED {
@@ -54,6 +55,34 @@ pub async fn look(docker: &Docker, leftovers: &Leftovers, name: &str, image: &Im
     Ok(found)
 }
 
+/// What an image has of that on a PATH, which of several of one name does not matter.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn found(probe: &Probe<'_>, path: &str) -> Result<Found, Failure> {
+    find(probe, path, NEEDED.iter().map(|(program, _)| *program)).await
+}
+
+/// The manager that an image has on a PATH.
+///
+/// # Errors
+/// Outside (3) if Docker can't say.
+pub async fn manager_in(probe: &Probe<'_>, path: &str) -> Result<Option<&'static Manager>, Failure> {
+    find(probe, path, MANAGERS.iter().map(|manager| manager.program)).await.map(|found| manager(&found))
+}
+
+async fn find(probe: &Probe<'_>, path: &str, programs: impl Iterator<Item = &'static str>) -> Result<Found, Failure> {
+    let path = &usual_first(path);
+    try_join_all(programs.map(async |program| Ok((program, probe.which(program, path).await?)))).await
+}
+
+/// A PATH with the folders first in which programs mostly are: each look takes Docker its time.
+fn usual_first(path: &str) -> String {
+    let mut folders: Vec<_> = path.split(':').collect();
+    folders.sort_by_key(|folder| !matches!(*folder, "/usr/bin" | "/bin"));
+    folders.join(":")
+}
+
 /// What is missing, in words; `None` if nothing is.
 pub fn lacks(found: &Found) -> Option<String> {
     let missing = |program: &str| found.iter().any(|(p, path)| *p == program && path.is_none());
@@ -61,8 +90,13 @@ pub fn lacks(found: &Found) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", and "))
 }
 
-fn path_of(image: &ImageInspect) -> String {
-    path_in(image.config.as_ref().and_then(|c| c.env.as_deref()).unwrap_or_default())
+/// The PATH of an image that gets these variables, too.
+pub fn path_with(image: &ImageInspect, env: &[(String, String)]) -> String {
+    let of_image = image.config.as_ref().and_then(|c| c.env.as_deref()).unwrap_or_default();
+    match env.iter().rev().find(|(name, _)| name == "PATH") {
+        Some((_, path)) => path_in(&[format!("PATH={path}")]),
+        None => path_in(of_image),
+    }
 }
 
 /// The PATH among variables of an image; Docker's, if there is none.
@@ -78,13 +112,19 @@ pub struct Manager {
     pub program: &'static str,
     /// A line of a shell. apt-get's package is the one that Debian always has: if it is there, its files are not.
     pub install: &'static str,
+    /// What follows where its downloads would be in the image.
+    pub tidy: &'static str,
 }
 
 /// The managers that are known.
 pub const MANAGERS: &[Manager] = &[
-    Manager { program: "apt-get", install: "apt-get update && apt-get install --yes --reinstall perl-base" },
-    Manager { program: "apk", install: "apk add --no-cache perl" },
-    Manager { program: "dnf", install: "dnf install --assumeyes perl" },
+    Manager {
+        program: "apt-get",
+        install: "apt-get update && apt-get install --yes --reinstall perl-base",
+        tidy: "rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb",
+    },
+    Manager { program: "apk", install: "apk add --no-cache perl", tidy: "true" },
+    Manager { program: "dnf", install: "dnf install --assumeyes perl", tidy: "dnf clean all" },
 ];
 
 /// Programs that are looked for in a container: those that are needed, then the managers.
@@ -111,6 +151,22 @@ pub fn manager(found: &Found) -> Option<&'static Manager> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_the_given_one_else_the_image_s_else_docker_s() {
+        let image = |env: &[&str]| ImageInspect {
+            config: Some(bollard::models::ImageConfig {
+                env: Some(env.iter().map(|&line| line.into()).collect()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let given = [("PATH".to_owned(), "/g".to_owned()), ("X".to_owned(), "y".to_owned())];
+        assert_eq!(path_with(&image(&["A=b", "PATH=/i"]), &given), "/g");
+        assert_eq!(path_with(&image(&["A=b", "PATH=/i"]), &given[1..]), "/i");
+        assert_eq!(path_with(&ImageInspect::default(), &[]), DEFAULT_PATH);
+        assert_eq!(usual_first(DEFAULT_PATH), "/usr/bin:/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin");
+    }
 
     #[test]
     fn what_is_missing_is_named() {

@@ -161,36 +161,57 @@ pub struct Intent<'a> {
 /// # Errors
 /// As the first check that finds something wrong.
 pub async fn before_setup(docker: &Docker, intent: &Intent<'_>) -> Result<(), Failure> {
-    passed(version(docker)).await?;
-    passed(disk(docker)).await?;
-    if intent.engine == EngineKind::Kube && intent.kind.is_none() {
-        passed(push(docker, intent.name)).await?;
+    let pushed = intent.engine == EngineKind::Kube && intent.kind.is_none();
+    let push = async {
+        match pushed {
+            true => Some(timeout(PATIENCE, push(docker, intent.name)).await.ok()),
+            false => None,
+        }
+    };
+    // At once, and said in their order.
+    let (version, disk, push) = tokio::join!(timeout(PATIENCE, version(docker)), timeout(PATIENCE, disk(docker)), push);
+    passed("ask Docker for its version", version.ok())?;
+    passed("look at Docker's disk", disk.ok())?;
+    match push {
+        Some(push) => passed(&format!("ask {} whether it takes a push", intent.name.registry()), push),
+        None => Ok(()),
+    }
+}
+
+/// No answer is no obstacle: whoever needs it later has a deadline of its own.
+fn passed(deed: &str, checked: Option<Checked>) -> Result<(), Failure> {
+    if let Some(why) = doubt(deed, checked)? {
+        crate::progress::say(&format!("warning: {why}"));
     }
     Ok(())
 }
 
-async fn passed(check: impl Future<Output = Checked>) -> Result<(), Failure> {
-    match timeout(PATIENCE, check).await {
-        Ok(Ok(Answer::Unknown(why))) => crate::progress::say(&format!("warning: {why}")),
-        Ok(result) => drop(result?),
-        // Whoever needs the answer has a deadline and words of its own.
-        Err(_) => {}
+/// What could not be found out; `None` is a check that did not end in time.
+fn doubt(deed: &str, checked: Option<Checked>) -> Result<Option<String>, Failure> {
+    match checked.transpose()? {
+        None => Ok(Some(format!("{deed}: no answer within {} s", PATIENCE.as_secs()))),
+        Some(Answer::Unknown(why)) => Ok(Some(why)),
+        Some(_) => Ok(None),
     }
-    Ok(())
 }
 
-/// Whether a node of the cluster can run the image. Setup needs no cluster: one that does not answer is no obstacle.
-///
-/// # Errors
-/// No (1) if there are nodes and none of them can.
-pub async fn fits_nodes(engine: EngineKind, arch: &str, place: &Place) -> Result<(), Failure> {
-    if engine != EngineKind::Kube || arch.is_empty() {
-        return Ok(());
+/// The architectures of the cluster's nodes. Setup needs no cluster: one that does not answer is no obstacle.
+pub async fn nodes(engine: EngineKind, place: &Place) -> Option<BTreeSet<String>> {
+    if engine != EngineKind::Kube {
+        return None;
     }
     let asked = async { kube::Kube::open(place).await?.architectures().await };
-    match timeout(CLUSTER, asked).await {
-        Ok(Ok(Some(nodes))) if !nodes.is_empty() && !nodes.contains(arch) => {
-            let failure = kube::unfit(arch, &nodes);
+    timeout(CLUSTER, asked).await.ok()?.ok()?
+}
+
+/// Whether one of them can run the image.
+///
+/// # Errors
+/// Outside (3) if there are nodes and none of them can.
+pub fn fits_nodes(arch: &str, nodes: Option<&BTreeSet<String>>) -> Result<(), Failure> {
+    match nodes {
+        Some(nodes) if !arch.is_empty() && !nodes.is_empty() && !nodes.contains(arch) => {
+            let failure = kube::unfit(arch, nodes);
             Err(Failure { code: womm_cli::Code::Outside, ..failure })
         }
         _ => Ok(()),
@@ -203,11 +224,28 @@ mod tests {
     use bollard::models::{IndexInfo, RegistryServiceConfig};
 
     #[test]
+    fn what_could_not_be_found_out_is_said() {
+        let doubt = |checked| doubt("ask r.io", checked);
+        assert_eq!(doubt(None), Ok(Some("ask r.io: no answer within 20 s".into())));
+        assert_eq!(doubt(Some(Ok(Answer::Unknown("it is away".into())))), Ok(Some("it is away".into())));
+        assert_eq!(doubt(Some(Ok(Answer::Ok("fine".into())))), Ok(None));
+        assert!(doubt(Some(Err(Failure::outside("no")))).is_err());
+    }
+
+    #[test]
     fn versions_are_numbers() {
         assert!(
             api_of("1.9") < Some(OLDEST_API) && api_of("1.41") >= Some(OLDEST_API) && api_of("2.0") > Some(OLDEST_API)
         );
         assert_eq!(api_of("new"), None);
+    }
+
+    #[test]
+    fn a_node_must_fit_if_there_are_nodes() {
+        let nodes = BTreeSet::from(["arm64".to_owned()]);
+        assert!(fits_nodes("arm64", Some(&nodes)).is_ok() && fits_nodes("", Some(&nodes)).is_ok());
+        assert!(fits_nodes("amd64", None).is_ok() && fits_nodes("amd64", Some(&BTreeSet::new())).is_ok());
+        assert_eq!(fits_nodes("amd64", Some(&nodes)).expect_err("none").code, womm_cli::Code::Outside);
     }
 
     #[test]

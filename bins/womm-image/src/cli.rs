@@ -19,7 +19,7 @@ back into the shell, and * throws it away. If the terminal is closed or somethin
 stopped, and --continue goes on with it.
 
 Exit status: 0 done, 1 you quit, 2 usage or an unreadable .womm, 3 Docker, a registry or the disk failed, 4 timed out; 128+N if \
-signal N ended it. Unless it is 0, nothing was changed.";
+signal N ended it. Unless it is 0, nothing was changed, but for a kept shell that you threw away.";
 
 const EXIT_DOCTOR: &str = "\
 Exit status: 0 all is well, as far as it can be known, 1 something is wrong, 2 usage. Nothing is changed; what is asked \
@@ -97,6 +97,12 @@ pub struct Setup {
     /// Go on with the shell that was kept when its terminal was closed
     #[arg(long = "continue", exclusive = true)]
     pub resume: bool,
+    /// Install what jobs need and the image lacks (perl), with the image's own package manager, instead of asking
+    #[arg(long, conflicts_with = "refresh")]
+    pub install: bool,
+    /// Throw the shell away that was kept of this folder, instead of asking
+    #[arg(long)]
+    pub discard: bool,
     /// The Docker network of the shell, such as host [default: Docker's own]
     #[arg(long, value_name = "NETWORK")]
     pub network: Option<String>,
@@ -189,4 +195,29 @@ fn engine(text: &str) -> Result<EngineKind, String> {
 
 fn share(text: &str) -> Result<ShareKind, String> {
     serde_json::from_value(text.into()).map_err(|_| "kinds of share are lazy, eager, eager-back, bind and none".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(line: &str) -> Result<Setup, String> {
+        let words = ["womm-image", "setup"].into_iter().chain(line.split_whitespace());
+        match Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb {
+            Verb::Setup(args) => Ok(args),
+            _ => unreachable!("the verb is setup"),
+        }
+    }
+
+    #[test]
+    fn each_question_has_an_option_and_no_option_answers_what_is_not_asked() {
+        let args = setup("--yes --install --discard").expect("they fit");
+        assert!(args.install && args.discard);
+        let args = setup("").expect("all is asked");
+        assert!(!args.install && !args.discard);
+        assert!(setup("--refresh --discard").is_ok());
+        for line in ["--refresh --install", "--continue --discard", "--continue --install", "--refresh --fresh"] {
+            assert!(setup(line).expect_err(line).contains("cannot be used with"), "{line}");
+        }
+    }
 }

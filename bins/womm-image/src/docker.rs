@@ -12,8 +12,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use womm_cli::Failure;
 
-/// How long a pull, push or build may say nothing.
+/// How long a pull or build may say nothing.
 pub const SILENCE: Duration = Duration::from_secs(60);
+/// The same where much is done without a word: a registry takes a large layer in, a node unpacks one, Docker puts an image
+/// into an archive.
+pub const AT_WORK: Duration = Duration::from_secs(600);
 
 /// Reaches the Docker on which pods would be made.
 ///
@@ -33,6 +36,11 @@ pub async fn connect() -> Result<Docker, Failure> {
         }
         request
     }))
+}
+
+/// Docker for a request that is answered only when its work is done: bollard's own deadline would end it after two minutes.
+pub fn patient(docker: &Docker, deadline: Duration) -> Docker {
+    docker.clone().with_timeout(deadline)
 }
 
 /// Docker's own words, without bollard's around them, down to the cause.
@@ -110,9 +118,12 @@ pub async fn inspect(docker: &Docker, name: &str) -> Result<Option<ImageInspect>
 /// # Errors
 /// Timeout (4) after [`SILENCE`].
 pub async fn next_line<T>(lines: &mut (impl Stream<Item = T> + Unpin), deed: &str) -> Result<Option<T>, Failure> {
-    timeout(SILENCE, lines.next()).await.map_err(|_| {
-        Failure::timeout(format!("{deed}: nothing for {} s", SILENCE.as_secs())).help("is the network up?")
-    })
+    timeout(SILENCE, lines.next()).await.map_err(|_| silent(deed, SILENCE).help("is the network up?"))
+}
+
+/// Nothing was heard for that long.
+pub fn silent(deed: &str, deadline: Duration) -> Failure {
+    Failure::timeout(format!("{deed}: nothing for {} s", deadline.as_secs()))
 }
 
 /// Pulls an image, saying so on stderr.
@@ -120,7 +131,44 @@ pub async fn next_line<T>(lines: &mut (impl Stream<Item = T> + Unpin), deed: &st
 /// # Errors
 /// Outside (3) if it can't be pulled, timeout (4) if nothing comes for a while.
 pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
-    let deed = format!("pull image \"{image}\"");
+    pulled(docker, image).await?.map_err(|e| not_pulled(pulling(image), &e))
+}
+
+/// Pulls an image that its registry may not have any more; false if it says so.
+///
+/// # Errors
+/// As [`pull`], for every other reason.
+pub async fn pull_if_there(docker: &Docker, image: &Reference) -> Result<bool, Failure> {
+    match pulled(docker, image).await? {
+        Ok(()) => Ok(true),
+        Err(e) if is_unknown(&words(&e)) => Ok(false),
+        Err(e) => Err(not_pulled(pulling(image), &e)),
+    }
+}
+
+/// Whether a registry says that it has no such image. Only that counts: a registry that can't be reached, or wants another
+/// login, may well have it.
+///
+/// Source: moby, `distribution/errors.go`; containerd, `core/remotes/docker/resolver.go` (Docker with its image store); the
+/// third is Harbor's, which knows the name and has nothing of it.
+fn is_unknown(reason: &str) -> bool {
+    let denied = ["denied", "unauthorized", "authorization", "authentication"];
+    let is_denied = denied.iter().any(|word| reason.to_ascii_lowercase().contains(word));
+    let unknown = reason.contains("manifest unknown")
+        || reason.contains("name unknown")
+        || (reason.starts_with("manifest for ") && reason.ends_with(" not found"))
+        || (reason.contains("failed to resolve reference") && reason.ends_with(": not found"))
+        || (reason.starts_with("unknown: artifact ") && reason.ends_with(" not found"));
+    unknown && !is_denied
+}
+
+fn pulling(image: &Reference) -> String {
+    format!("pull image \"{image}\"")
+}
+
+/// The pull itself, with Docker's own error.
+async fn pulled(docker: &Docker, image: &Reference) -> Result<Result<(), Error>, Failure> {
+    let deed = pulling(image);
     let options = CreateImageOptionsBuilder::default().from_image(&image.repository);
     let options = match image.digest.as_ref().or(image.tag.as_ref()) {
         Some(tag) => options.tag(tag).build(),
@@ -130,28 +178,51 @@ pub async fn pull(docker: &Docker, image: &Reference) -> Result<(), Failure> {
     let mut lines = Box::pin(docker.create_image(Some(options), None, login));
     let mut progress = crate::progress::Progress::new(&format!("pulling {image}"));
     while let Some(line) = next_line(&mut lines, &deed).await? {
-        let line = line.map_err(|e| not_pulled(&deed, &e))?;
+        let line = match line {
+            Ok(line) => line,
+            Err(e) => return Ok(Err(e)),
+        };
         let (current, total) = line.progress_detail.map_or((None, None), |p| (p.current, p.total));
         progress.layer(line.id.as_deref(), line.status.as_deref().unwrap_or_default(), current, total);
     }
     progress.finish("pulled");
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Builds an image without a name from a context; returns its id. Intermediate containers are removed in any case.
 ///
 /// # Errors
 /// Outside (3) if Docker refuses, timeout (4) if it says nothing for a while.
-pub async fn build(docker: &Docker, context: Vec<u8>, arguments: &HashMap<String, String>) -> Result<String, Failure> {
+pub async fn build(
+    docker: &Docker,
+    context: Vec<u8>,
+    arguments: &HashMap<String, String>,
+    network: Option<&str>,
+) -> Result<String, Failure> {
     let deed = "build the image";
-    let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments).build();
+    let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments);
+    let options = network.map_or(options.clone(), |network| options.networkmode(network)).build();
     let mut lines = Box::pin(docker.build_image(options, None, Some(bollard::body_full(Bytes::from(context)))));
-    let mut id = None;
+    let (mut id, mut said) = (None, String::new());
     while let Some(line) = next_line(&mut lines, deed).await? {
-        let line = line.map_err(|e| failed(deed, &e))?;
+        // Docker only says with which status a program of the image failed.
+        let line = line.map_err(|e| match last_words(&said) {
+            Some(why) if words(&e).contains("returned a non-zero code") => {
+                refused(deed, &format!("{}: {why}", words(&e)))
+            }
+            _ => failed(deed, &e),
+        })?;
+        said = line.stream.filter(|stream| !stream.trim().is_empty()).unwrap_or(said);
         id = line.aux.and_then(|aux| aux.id).or(id);
     }
     id.ok_or_else(|| Failure::outside(format!("{deed}: Docker did not say which image it made")))
+}
+
+/// The last line of what a program said last, unless it was the builder itself that said it.
+fn last_words(said: &str) -> Option<&str> {
+    let line = said.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let of_builder = ["Step ", "--->", "Removing intermediate"].iter().any(|begin| line.starts_with(begin));
+    (!of_builder).then_some(line)
 }
 
 /// Gives an image a name; whichever image had it loses it.
@@ -162,4 +233,58 @@ pub async fn tag(docker: &Docker, id: &str, name: &Reference) -> Result<(), Fail
     let options = TagImageOptionsBuilder::default().repo(&name.repository);
     let options = options.tag(name.tag.as_deref().unwrap_or("latest")).build();
     docker.tag_image(id, Some(options)).await.map_err(|e| failed(format!("name the image \"{name}\""), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_s_last_words_are_its_own() {
+        assert_eq!(last_words("Reading\nE: no such package\n\n"), Some("E: no such package"));
+        assert_eq!(last_words(" ---> Running in 0123456789ab\n"), None);
+        assert_eq!(last_words(""), None);
+    }
+
+    #[test]
+    fn work_may_take_as_long_as_is_said() {
+        let docker = Docker::connect_with_host("http://127.0.0.1:1").expect("it is not asked");
+        assert!(docker.timeout() < AT_WORK);
+        assert_eq!(patient(&docker, AT_WORK).timeout(), AT_WORK);
+    }
+
+    #[test]
+    fn only_a_registry_that_knows_no_such_image_is_believed() {
+        for reason in [
+            // 20.10 to 28, with Docker's own image store
+            "manifest for localhost:5000/team/x:latest not found: manifest unknown: manifest unknown",
+            "manifest for team/x:latest not found",
+            "manifest for 1.dkr.ecr.eu-west-1.amazonaws.com/x:1 not found: manifest unknown: Requested image not found",
+            "repository localhost:5000/team/x not found: name unknown: repository name not known to registry",
+            "unknown: artifact team/x:latest not found",
+            // 24 to 28, with containerd's
+            "failed to resolve reference \"localhost:5000/x:1\": localhost:5000/x:1: not found",
+        ] {
+            assert!(is_unknown(reason), "{reason}");
+        }
+        for reason in [
+            "pull access denied for team/x, repository does not exist or may require 'docker login': denied: requested \
+             access to the resource is denied",
+            "failed to resolve reference \"docker.io/team/x:1\": pull access denied, repository does not exist or may require \
+             authorization: server message: insufficient_scope: authorization failed",
+            "Head \"https://r.example.org/v2/team/x/manifests/latest\": unauthorized: authentication required",
+            "Get \"https://r.example.org/v2/\": no basic auth credentials",
+            "Get \"https://r.example.org/v2/\": dial tcp: lookup r.example.org: no such host",
+            "Get \"https://r.example.org/v2/\": dial tcp 10.0.0.1:443: connect: connection refused",
+            "Get \"https://r.example.org/v2/\": net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+            "Get \"https://r.example.org/v2/\": x509: certificate has expired or is not yet valid",
+            "received unexpected HTTP status: 503 Service Unavailable",
+            "error parsing HTTP 404 response body: invalid character '<' looking for beginning of value: \"<html>\"",
+            "toomanyrequests: You have reached your pull rate limit.",
+            "denied: manifest unknown",
+            "write /var/lib/docker/tmp/GetImageBlob1: no space left on device",
+        ] {
+            assert!(!is_unknown(reason), "{reason}");
+        }
+    }
 }

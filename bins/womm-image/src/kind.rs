@@ -3,7 +3,7 @@
 //!
 //! Source: kind, "Loading an Image Into Your Cluster"; `pkg/cluster/constants` for the labels; containerd, ctr(8).
 
-use crate::docker::{self, failed, next_line};
+use crate::docker::{self, AT_WORK, failed, silent};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use bollard::Docker;
@@ -13,8 +13,11 @@ use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures::StreamExt;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use womm_cli::Failure;
 
 /// How its contexts in the kubeconfig begin; the cluster's name follows.
@@ -26,6 +29,10 @@ const BALANCER: &str = "external-load-balancer";
 /// The tag of images that are loaded. Not "latest": of that Kubernetes looks for a newer one in the registry each time
 /// (kubernetes.io, "Images", imagePullPolicy).
 pub const TAG: &str = "loaded";
+/// How often it is looked whether ctr still runs.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long its last words may take once it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The most that is kept of what ctr says, bytes.
 const MOST_WORDS: usize = 4 << 10;
 
@@ -105,31 +112,71 @@ async fn load_into(
         return Err(Failure::outside(format!("{deed}: Docker gave no connection to it")));
     };
     // Read beside the writing: who says much before it has read all would wait for us.
-    let words = tokio::spawn(async move {
-        let mut words = Vec::new();
-        while let Some(Ok(
-            LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
-        )) = output.next().await
-        {
-            words.extend_from_slice(&message[..message.len().min(MOST_WORDS.saturating_sub(words.len()))]);
+    let words = Words::default();
+    let listening = tokio::spawn({
+        let words = words.clone();
+        async move {
+            while let Some(Ok(
+                LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message },
+            )) = output.next().await
+            {
+                words.take(&message);
+            }
         }
-        String::from_utf8_lossy(&words).trim().to_owned()
     });
     let sent = send(docker, image, &mut input, &deed, |current| {
         progress.part(node, "Loading", current, u64::try_from(size).unwrap_or_default());
     });
     let sent = sent.await;
     drop(input);
-    let words = timeout(docker::SILENCE, words).await;
-    let words = words.map_err(|_| Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs())))?;
-    let words = words.unwrap_or_default();
-    let code = docker.inspect_exec(&id).await.map_err(|e| failed(&deed, &e))?.exit_code;
+    let code = ended(docker, &id, listening, &deed).await?;
     if code != Some(0) {
-        return Err(docker::refused(&deed, if words.is_empty() { "ctr failed without a word" } else { &words }));
+        return Err(docker::refused(&deed, &words.text()));
     }
     sent?;
     progress.part(node, "Loaded", 0, 0);
     Ok(())
+}
+
+/// What ctr said so far.
+#[derive(Default, Clone)]
+struct Words(Arc<Mutex<Vec<u8>>>);
+
+impl Words {
+    fn take(&self, bytes: &[u8]) {
+        let mut words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_WORDS.saturating_sub(words.len());
+        words.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn text(&self) -> String {
+        let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&words).trim() {
+            "" => "ctr failed without a word".to_owned(),
+            words => words.to_owned(),
+        }
+    }
+}
+
+/// Waits for ctr's end, as it unpacks without a word; its status.
+async fn ended(docker: &Docker, exec: &str, mut listening: JoinHandle<()>, deed: &str) -> Result<Option<i64>, Failure> {
+    let begun = Instant::now();
+    while begun.elapsed() < AT_WORK {
+        // The end of its output is its end, but for a moment; another process may have its output open for ever.
+        match listening.is_finished() {
+            false => _ = timeout(LOOK, &mut listening).await,
+            true => sleep(LOOK / 20).await,
+        }
+        let found = docker.inspect_exec(exec).await.map_err(|e| failed(deed, &e))?;
+        if found.running != Some(true) {
+            if !listening.is_finished() {
+                let _ = timeout(LAST_WORDS, &mut listening).await;
+                listening.abort();
+            }
+            return Ok(found.exit_code);
+        }
+    }
+    Err(silent(deed, AT_WORK))
 }
 
 /// The image as an archive, into the node.
@@ -141,13 +188,14 @@ async fn send(
     mut moved: impl FnMut(u64),
 ) -> Result<(), Failure> {
     let broken = |e: std::io::Error| Failure::outside(format!("{deed}: {e}"));
-    let silent = || Failure::timeout(format!("{deed}: nothing for {} s", docker::SILENCE.as_secs()));
+    let late = |_| silent(deed, AT_WORK);
     let name = image.to_string();
+    let docker = docker::patient(docker, AT_WORK);
     let mut pieces = Box::pin(docker.export_image(&name));
     let mut bytes = 0;
-    while let Some(piece) = next_line(&mut pieces, deed).await? {
+    while let Some(piece) = timeout(AT_WORK, pieces.next()).await.map_err(late)? {
         let piece = piece.map_err(|e: Error| failed(deed, &e))?;
-        timeout(docker::SILENCE, input.write_all(&piece)).await.map_err(|_| silent())?.map_err(broken)?;
+        timeout(AT_WORK, input.write_all(&piece)).await.map_err(late)?.map_err(broken)?;
         bytes += piece.len() as u64;
         moved(bytes);
     }
@@ -157,6 +205,16 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ctr_says_is_kept_up_to_a_point() {
+        let words = Words::default();
+        assert_eq!(words.text(), "ctr failed without a word");
+        words.clone().take(b" no room\n");
+        assert_eq!(words.text(), "no room");
+        words.take(&[b'x'; 2 * MOST_WORDS]);
+        assert_eq!(words.text().len(), MOST_WORDS - 1, "but for the space in front");
+    }
 
     #[test]
     fn a_context_names_its_cluster() {

@@ -119,10 +119,22 @@ fn rewritten(path: &str, old: Option<&Content>, content: Vec<u8>) -> Entry {
     Entry { path: path.to_owned(), content: Some(content), mode, uid, gid }
 }
 
+/// What is run in an image while it is built.
+pub struct Run {
+    /// A line of a shell, run as root.
+    pub line: String,
+    /// Whose the image is, if it is not root's.
+    pub user: Option<String>,
+    /// The Docker network.
+    pub network: Option<String>,
+}
+
 /// What an image is built from.
 pub struct Recipe {
     /// The image it starts from; `scratch` for none.
     pub base: String,
+    /// What is run first.
+    pub run: Option<Run>,
     /// What the layer holds.
     pub entries: Vec<Entry>,
     /// Labels.
@@ -134,6 +146,11 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// Whether the base has it all but for the labels.
+    pub fn adds_nothing(&self) -> bool {
+        self.entries.is_empty() && self.env.is_empty() && self.run.is_none()
+    }
+
     /// The build's context (a tar archive) and arguments.
     ///
     /// Values of variables travel as arguments: a Dockerfile can't hold a newline in one.
@@ -144,12 +161,18 @@ impl Recipe {
         let mut arguments = HashMap::new();
         // The user stays as the base has it; ADD works as root all the same.
         let mut dockerfile = format!("FROM {}\n", self.base);
+        if let Some(run) = &self.run {
+            let user = run.user.as_deref().filter(|user| !user.is_empty());
+            let (before, after) = user.map_or_else(Default::default, |u| ("USER 0\n", format!("USER {u}\n")));
+            let _ = write!(dockerfile, "{before}RUN {}\n{after}", run.line);
+        }
         if !self.entries.is_empty() {
             dockerfile.push_str("ADD layer.tar /\n");
         }
-        for (name, value) in &self.labels {
-            // Ours: versions and numbers, nothing to quote.
-            let _ = writeln!(dockerfile, "LABEL {name}=\"{value}\"");
+        if !self.labels.is_empty() {
+            // Ours: versions and numbers, nothing to quote. One line: each is a step of the build.
+            let labels: Vec<_> = self.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+            let _ = writeln!(dockerfile, "LABEL {}", labels.join(" "));
         }
         for (number, (name, value)) in self.env.iter().enumerate() {
             let argument = format!("womm_env_{number}");
@@ -195,6 +218,7 @@ pub fn labels(user: Option<&User>) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::first_file;
 
     fn user(uid: u32, name: &str) -> User {
         User { name: name.into(), uid, gid: 100, home: "/home/a b".into(), ..User::default() }
@@ -245,9 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_run_is_run_as_root_and_the_user_stays() {
+        let dockerfile = |user: Option<&str>| {
+            let run = Run { line: "a && b".into(), user: user.map(str::to_owned), network: None };
+            let (entries, labels, env) = (Vec::new(), Vec::new(), Vec::new());
+            let recipe = Recipe { base: "b:1".into(), run: Some(run), entries, labels, env, entrypoint: None };
+            let (context, _) = recipe.context().expect("an archive");
+            let file = first_file(&context).expect("an archive").expect("a file");
+            String::from_utf8(file.bytes).expect("UTF-8")
+        };
+        assert_eq!(dockerfile(Some("www")), "FROM b:1\nUSER 0\nRUN a && b\nUSER www\n");
+        assert_eq!(dockerfile(Some("")), "FROM b:1\nRUN a && b\n");
+        assert_eq!(dockerfile(None), "FROM b:1\nRUN a && b\n");
+    }
+
+    #[test]
     fn the_context_is_the_same_each_time_and_values_are_arguments() {
         let recipe = Recipe {
             base: "b:1".into(),
+            run: None,
             entries: vec![Entry::folder("/tmp", 0o1777, 0, 0)],
             labels: labels(Some(&user(7, "a"))),
             env: vec![("A".into(), "x\n\"$y\\".into())],
@@ -259,7 +299,7 @@ mod tests {
         assert_eq!(arguments["womm_env_0"], "x\n\"$y\\");
         let text = String::from_utf8_lossy(&one);
         assert!(text.contains("ENV A=\"$womm_env_0\"\n"));
-        assert!(text.contains("LABEL womm.uid=\"7:100\"\n"));
+        assert!(text.contains(&format!("LABEL womm.agent=\"{}\" womm.uid=\"7:100\"\n", names::VERSION)), "{text}");
         let mut names = Vec::new();
         for entry in tar::Archive::new(&one[..]).entries().expect("an archive") {
             names.push(entry.expect("an entry").path().expect("a path").display().to_string());

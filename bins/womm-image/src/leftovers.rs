@@ -2,6 +2,7 @@
 
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::models::ImageInspect;
 use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, StopContainerOptionsBuilder,
 };
@@ -27,6 +28,8 @@ pub struct Leftovers(Arc<Mutex<Inner>>);
 struct Inner {
     things: Vec<(Docker, Thing)>,
     making: Vec<JoinHandle<()>>,
+    /// What was changed for good, in words.
+    changed: Option<&'static str>,
 }
 
 /// One of them.
@@ -35,8 +38,11 @@ pub enum Thing {
     /// A container, by name or id.
     Container(String),
     /// An image, by id, unless it has a name by then: builds with the same input end in the same image, so that
-    /// another folder's may have this very id. Layers under it go too, unless something else uses them.
+    /// another folder's may have this very id; and a base to which nothing had to be added is the user's, who may have
+    /// pulled it by its digest alone. Layers under it go too, unless something else uses them.
     Image(String),
+    /// The image whose name another has now, by id, unless it has one more name. That it was pushed once is none.
+    Replaced(String),
     /// The name of an image, and the image if it has no other.
     Named(String),
     /// The container of the user's shell, by name: stopped, and kept.
@@ -65,6 +71,16 @@ impl Leftovers {
         done_rx.await.map_err(|_| Failure::outside("a task of ours ended without a result"))
     }
 
+    /// From here on this is so, whatever else happens.
+    pub fn changed(&self, what: &'static str) {
+        self.inner().changed = Some(what);
+    }
+
+    /// What was changed for good if it ends now, for whoever quits or interrupts.
+    pub fn outcome(&self) -> &'static str {
+        self.inner().changed.unwrap_or("nothing was changed")
+    }
+
     /// Will be removed, unless [`Leftovers::keep`] is called.
     pub fn add(&self, docker: &Docker, thing: Thing) {
         self.inner().things.push((docker.clone(), thing));
@@ -81,7 +97,7 @@ impl Leftovers {
         let making = std::mem::take(&mut self.inner().making);
         for task in making {
             if timeout(REMOVE, task).await.is_err() {
-                let late = format!("wait for what Docker was asked to make: nothing after {} s", REMOVE.as_secs());
+                let late = format!("wait for what Docker was asked to do: nothing after {} s", REMOVE.as_secs());
                 failures.push(Failure::timeout(late).help("it may have left something: see `docker ps -a`"));
             }
         }
@@ -94,6 +110,16 @@ impl Leftovers {
                 }
             }
         }
+    }
+
+    /// Removes one beside what else is done.
+    pub fn remove_later(&self, docker: &Docker, thing: Thing) {
+        let (list, docker) = (self.clone(), docker.clone());
+        let task = tokio::spawn(async move {
+            // If it can't be, it is still on the list.
+            let _ = list.remove_one(&docker, &thing).await;
+        });
+        self.inner().making.push(task);
     }
 
     /// Removes one now.
@@ -116,12 +142,11 @@ async fn remove(docker: &Docker, thing: &Thing) -> Result<(), Failure> {
             (format!("remove the temporary container \"{name}\""), timeout(REMOVE, work).await)
         }
         Thing::Shell(name) => return keep_shell(docker, name).await,
-        Thing::Image(id) | Thing::Named(id) => {
-            if matches!(thing, Thing::Image(_)) {
-                let names = crate::docker::inspect(docker, id).await?.and_then(|image| image.repo_tags);
-                if names.is_some_and(|names| !names.is_empty()) {
-                    return Ok(());
-                }
+        Thing::Image(id) | Thing::Named(id) | Thing::Replaced(id) => {
+            if let Some(image) = crate::docker::inspect(docker, id).await?
+                && stays(thing, &image)
+            {
+                return Ok(());
             }
             let work = docker.remove_image(id, Some(RemoveImageOptionsBuilder::default().build()), None);
             (format!("remove image \"{id}\""), timeout(REMOVE, work).await.map(|r| r.map(drop)))
@@ -140,6 +165,16 @@ async fn remove(docker: &Docker, thing: &Thing) -> Result<(), Failure> {
     }
 }
 
+/// Whether an image is somebody's.
+fn stays(thing: &Thing, image: &ImageInspect) -> bool {
+    let some = |names: &Option<Vec<String>>| names.as_ref().is_some_and(|names| !names.is_empty());
+    match thing {
+        Thing::Image(_) => some(&image.repo_tags) || some(&image.repo_digests),
+        Thing::Replaced(_) => some(&image.repo_tags),
+        _ => false,
+    }
+}
+
 /// Stops it; the line that says where it is.
 async fn keep_shell(docker: &Docker, name: &str) -> Result<(), Failure> {
     let options = StopContainerOptionsBuilder::default().t(10).build();
@@ -147,4 +182,25 @@ async fn keep_shell(docker: &Docker, name: &str) -> Result<(), Failure> {
     let _ = timeout(REMOVE, docker.stop_container(name, Some(options))).await;
     Err(Failure::no(format!("what you did in the shell is kept in the container \"{name}\""))
         .help("`womm setup --continue` goes on with it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_with_a_name_or_a_digest_is_somebody_s() {
+        let image = |tags: &[&str], digests: &[&str]| ImageInspect {
+            repo_tags: Some(tags.iter().map(|&tag| tag.into()).collect()),
+            repo_digests: Some(digests.iter().map(|&digest| digest.into()).collect()),
+            ..Default::default()
+        };
+        let (ours, replaced, named) =
+            (Thing::Image("i".into()), Thing::Replaced("i".into()), Thing::Named("n:1".into()));
+        let digest = image(&[], &["r.io/x@sha256:0"]);
+        assert!(stays(&ours, &digest) && !stays(&replaced, &digest));
+        assert!(stays(&ours, &image(&["x:1"], &[])) && stays(&replaced, &image(&["x:1"], &[])));
+        assert!(!stays(&ours, &image(&[], &[])) && !stays(&ours, &ImageInspect::default()));
+        assert!(!stays(&named, &image(&["n:1"], &[])));
+    }
 }

@@ -2,15 +2,19 @@
 //!
 //! `main` parses and picks; one file per verb, and beside them what verbs share: `.womm` (project.rs), names of images
 //! (reference.rs), the layer that setup adds (layer.rs, no I/O), Docker (docker.rs), the registry (push.rs, login.rs). Setup itself: its questions
-//! (ask.rs, tty.rs), what they come to (plan.rs), the shell (shell.rs, variables.rs).
+//! (ask.rs, tty.rs), what they come to (plan.rs), the image with the agent in it (furnish.rs), the shell (shell.rs, body.rs, host.rs,
+//! variables.rs).
 
 mod agent;
 mod ask;
+mod body;
 mod check;
 mod checks;
 mod cli;
 mod docker;
 mod doctor;
+mod furnish;
+mod host;
 mod kind;
 mod layer;
 mod leftovers;
@@ -74,7 +78,7 @@ async fn run(verb: Verb) -> ExitCode {
             ExitCode::from(failure.code as u8)
         }
         Err(End::Signalled(number)) => {
-            report(PROGRAM, &Failure::no("interrupted: nothing was changed"));
+            report(PROGRAM, &Failure::no(format!("interrupted: {}", leftovers.outcome())));
             ExitCode::from(128 + number)
         }
     };

@@ -53,6 +53,13 @@ pub fn last(args: &cli::Setup, facts: &Facts) -> Option<String> {
     last.extra.contains_key(key::IMAGE_AGENT).then(|| last.image.clone())
 }
 
+/// Whether the image of the last setup is in a registry, too: nodes of kind had it loaded.
+pub fn was_pushed(old: &Project) -> bool {
+    let tag = Reference::parse(&old.image).ok().and_then(|image| image.tag);
+    let prefix = old.extra.get(key::PREFIX).and_then(Value::as_str);
+    old.engine == EngineKind::Kube && (prefix.is_some() || tag.as_deref() != Some(kind::TAG))
+}
+
 /// The base image that is offered.
 pub fn default_base(facts: &Facts) -> String {
     let of_old = facts.old.and_then(|old| old.extra.get(key::BASE)).and_then(Value::as_str);
@@ -97,6 +104,9 @@ pub struct Plan {
     pub keep_prefix: bool,
     /// Variables that the command line gives.
     pub env: Vec<(String, String)>,
+    /// `--install`.
+    #[serde(default)]
+    pub install: bool,
     /// `--context`.
     pub context: Option<String>,
     /// `--namespace`.
@@ -168,6 +178,7 @@ impl Plan {
             prefix,
             kind,
             env: args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?,
+            install: args.install,
             context: args.context.clone(),
             namespace: args.namespace.clone(),
             secret: args.secret.clone(),
@@ -245,11 +256,12 @@ pub fn letters(number: usize) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use clap::Parser;
 
-    fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
+    /// What a command line comes to.
+    pub fn plan(line: &str, old: Option<&Project>, kept: Option<&str>) -> Result<Plan, String> {
         let words = ["womm-image", "setup", "--yes"].into_iter().chain(line.split_whitespace());
         let cli::Verb::Setup(args) = cli::Cli::try_parse_from(words).map_err(|e| e.to_string())?.verb else {
             unreachable!("the verb is setup")
@@ -288,6 +300,14 @@ mod tests {
         assert_eq!(made.name.to_string(), "x.io/me/womm-image-abcdefgh:latest");
         let foreign = Project { image: "ubuntu:22.04".into(), ..old };
         assert!(plan("", Some(&foreign), None).expect("valid").name.repository.starts_with(IMAGE));
+    }
+
+    #[test]
+    fn only_what_was_pushed_can_be_pulled_again() {
+        let of = |engine, image: &str| Project { engine, image: image.into(), ..Default::default() };
+        assert!(was_pushed(&of(EngineKind::Kube, "r.io/womm-image-abcdefgh:latest")));
+        assert!(!was_pushed(&of(EngineKind::Kube, "womm-image-abcdefgh:loaded")));
+        assert!(!was_pushed(&of(EngineKind::Docker, "womm-image-abcdefgh:latest")));
     }
 
     #[test]

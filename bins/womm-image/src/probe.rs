@@ -92,6 +92,11 @@ impl<'a> Probe<'a> {
         self.leftovers.remove_one(self.docker, &Thing::Container(self.container.clone())).await
     }
 
+    /// Ends the look without waiting: what can't be removed now is tried again at the end.
+    pub fn close_later(self) {
+        self.leftovers.remove_later(self.docker, Thing::Container(self.container));
+    }
+
     fn deed(&self, path: &str) -> String {
         format!("look at \"{path}\" in image \"{}\"", self.image)
     }
@@ -132,6 +137,14 @@ impl<'a> Probe<'a> {
         self.follow(path).await.map(|(_, at)| at)
     }
 
+    /// Whether a file is there that can be run.
+    ///
+    /// # Errors
+    /// Outside (3) if Docker can't say.
+    pub async fn has_program(&self, path: &str) -> Result<bool, Failure> {
+        Ok(self.at(path).await? == (At::File { executable: true }))
+    }
+
     /// A file; `None` if there is none.
     ///
     /// # Errors
@@ -158,7 +171,7 @@ impl<'a> Probe<'a> {
         let mut folders = futures::stream::iter(path.split(':').filter(|folder| folder.starts_with('/')));
         while let Some(folder) = folders.next().await {
             let file = format!("{}/{name}", folder.trim_end_matches('/'));
-            if self.at(&file).await? == (At::File { executable: true }) {
+            if self.has_program(&file).await? {
                 return Ok(Some(file));
             }
         }
@@ -182,7 +195,11 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn first_file(archive: &[u8]) -> std::io::Result<Option<Content>> {
+/// The first file of an archive.
+///
+/// # Errors
+/// If it is no archive.
+pub fn first_file(archive: &[u8]) -> std::io::Result<Option<Content>> {
     for entry in tar::Archive::new(archive).entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {

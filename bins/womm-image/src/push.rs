@@ -4,7 +4,7 @@
 //! Through Docker's API but not through bollard, whose answer to a push (0.21) leaves out the layer's id.
 
 use crate::cli;
-use crate::docker::{self, SILENCE};
+use crate::docker::{self, AT_WORK, SILENCE, silent};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use base64::Engine;
@@ -105,24 +105,23 @@ async fn wait_for_docker(deed: &str, why: &str) -> Result<(), Failure> {
         }
         sleep(LOOK).await;
     }
-    crate::progress::say("Docker is back: what has not arrived is sent again");
+    let what = if said { "Docker is back".to_owned() } else { format!("Docker broke off ({why})") };
+    crate::progress::say(&format!("{what}: what has not arrived is sent again"));
     Ok(())
 }
 
 async fn once(docker: &Docker, image: &Reference, deed: &str) -> Result<(), Trouble> {
     let login = crate::login::find(image.registry()).await?;
     let has_login = login.is_some();
-    let silent = || {
-        Failure::timeout(format!("{deed}: nothing for {} s", SILENCE.as_secs()))
-            .help(format!("is {} reachable from where Docker runs?", image.registry()))
-    };
+    let silent =
+        |deadline| silent(deed, deadline).help(format!("is {} reachable from where Docker runs?", image.registry()));
     let mut hearing = Hearing::default();
-    let mut answer = match timeout(SILENCE, ask(docker, image, login, deed)).await.map_err(|_| silent())? {
+    let mut answer = match timeout(SILENCE, ask(docker, image, login, deed)).await.map_err(|_| silent(SILENCE))? {
         Ok(answer) => answer,
         Err(trouble) => return Err(trouble),
     };
     let mut progress = Progress::new(&format!("pushing {image}"));
-    while let Some(frame) = timeout(SILENCE, answer.body_mut().frame()).await.map_err(|_| silent())? {
+    while let Some(frame) = timeout(AT_WORK, answer.body_mut().frame()).await.map_err(|_| silent(AT_WORK))? {
         let frame = frame.map_err(|e| hearing.broken(&innermost(&e)))?;
         hearing.take(frame.data_ref().map_or(&[][..], |data| data), &mut progress)?;
     }

@@ -9,19 +9,19 @@ use crate::check;
 use crate::checks;
 use crate::cli;
 use crate::docker;
+use crate::furnish::{Whose, furnished, look};
 use crate::kind;
-use crate::layer::{self, Entry, Recipe};
+use crate::layer;
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::{self, Facts, Plan};
-use crate::probe::{At, Content, Probe};
 use crate::project::{self, Draft};
 use crate::reference::Reference;
 use crate::shell::{self, Container, Earlier, Person, kept_cwd};
 use crate::show::name_of;
 use crate::tty::Tty;
-use crate::user::{self, Group};
 use crate::variables::{LANG, Left};
 use bollard::Docker;
+use bollard::models::ImageInspect;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use womm_cli::Failure;
@@ -31,10 +31,6 @@ use womm_wire::record::{EngineKind, Project, ShareKind, User};
 
 /// Layers that Docker takes on top of each other. Source: moby, `layer/layer_store.go`, `maxLayerDepth`.
 const MOST_LAYERS: usize = 125;
-/// Shells that can be told to tell what they export.
-const SHELLS: &[&str] = &["bash", "sh", "dash", "ash", "ksh", "mksh"];
-/// See [`Inside::caches`].
-const CACHES: &[&str] = &["/var/cache/apt", "/var/lib/apt/lists", "/var/cache/apk", "/var/cache/dnf"];
 /// What the user reads above the first prompt; 0.1.6 said the same.
 const BANNER: &str = "\
 This is a *local* shell where any dependencies you install will be saved.
@@ -68,7 +64,7 @@ pub async fn run(args: &cli::Setup, leftovers: &Leftovers) -> Result<(), Failure
             facts.last_is_gone = true;
             plan = Plan::new(args, &facts)?;
         }
-        return unattended(&docker, leftovers, &plan, &folder, old.clone()).await;
+        return unattended(&docker, leftovers, &plan, &folder, old.clone(), args.discard).await;
     };
     let docker = docker::connect().await?;
     facts.last_is_gone = !args.resume && is_gone(&docker, args, &facts).await?;
@@ -81,8 +77,11 @@ async fn is_gone(docker: &Docker, args: &cli::Setup, facts: &Facts<'_>) -> Resul
     if docker::inspect(docker, &last).await?.is_some() {
         return Ok(false);
     }
-    if old.engine == EngineKind::Kube && docker::pull(docker, &Reference::parse(&last)?).await.is_ok() {
-        return Ok(false);
+    if plan::was_pushed(old) {
+        let there = docker::pull_if_there(docker, &Reference::parse(&last)?).await;
+        if there.map_err(|failure| unknown_whether_gone(failure, args))? {
+            return Ok(false);
+        }
     }
     if args.refresh {
         return Err(Failure::outside(format!("image \"{last}\" of the last setup is gone")).help("run `womm setup`"));
@@ -91,17 +90,14 @@ async fn is_gone(docker: &Docker, args: &cli::Setup, facts: &Facts<'_>) -> Resul
     Ok(true)
 }
 
-/// What the image is made for.
-struct Whose {
-    user: User,
-    groups: Vec<Group>,
-}
-
-impl Whose {
-    async fn find() -> Result<Self, Failure> {
-        let (user, groups) = user::current().await?;
-        Ok(Self { user, groups })
+/// The image of the last setup may be there: a base image must not take its name unless that is wanted.
+fn unknown_whether_gone(failure: Failure, args: &cli::Setup) -> Failure {
+    if args.refresh {
+        return failure; // it has no other image to start from
     }
+    let fresh = "`--fresh` starts from a base image";
+    let help = failure.help.as_ref().map_or_else(|| fresh.to_owned(), |help| format!("{help}; {fresh}"));
+    failure.help(help)
 }
 
 async fn unattended(
@@ -110,21 +106,46 @@ async fn unattended(
     plan: &Plan,
     folder: &str,
     old: Option<Project>,
+    discard: bool,
 ) -> Result<(), Failure> {
     let container = shell::name_of(folder);
-    if shell::earlier(docker, &container).await? == Earlier::Kept {
-        say(&format!(
-            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it"
-        ));
+    match shell::earlier(docker, &container).await? {
+        Earlier::Kept if discard => throw_away(docker, leftovers, &container).await?,
+        Earlier::Kept => say(&format!(
+            "a shell of this folder is kept in the container {container}: `womm setup --continue` goes on with it, --discard \
+             throws it away"
+        )),
+        Earlier::Running if discard => return Err(running(&container)),
+        Earlier::Running | Earlier::Nothing => {}
     }
-    prepare(docker, plan, old.as_ref()).await?;
     let whose = Whose::find().await?;
+    let here = docker::inspect(docker, &plan.start.to_string()).await?;
+    // What is here is looked into beside the checks; it is heard of when those are passed.
+    let early = async {
+        match &here {
+            Some(start) => Ok(Some(look(docker, leftovers, plan, start, &whose, true).await)),
+            None => Ok(None),
+        }
+    };
+    let (start, early) = tokio::try_join!(prepare(docker, plan, old.as_ref()), early)?;
     say(&format!("making image {} from {}", plan.name, plan.start));
-    let (id, _) = furnished(docker, leftovers, plan, &whose, plan.env.clone()).await?;
-    let made = docker::inspect(docker, &id).await?;
-    let made = made.ok_or_else(|| Failure::outside(format!("image \"{id}\" is gone right after it was built")))?;
-    if let Some(what) = check::lacks(&check::look(docker, leftovers, &id, &made).await?) {
-        say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it"));
+    let inside = match early {
+        Some(inside) => inside?,
+        None => look(docker, leftovers, plan, &start, &whose, true).await?,
+    };
+    let id = furnished(docker, leftovers, &inside.recipe, &start).await?;
+    // What is added holds nothing that could be missing, unless something was installed.
+    let found = match inside.recipe.run {
+        Some(_) => {
+            let made = docker::inspect(docker, &id).await?;
+            let gone = || Failure::outside(format!("image \"{id}\" is gone right after it was built"));
+            check::look(docker, leftovers, &id, &made.ok_or_else(gone)?).await?
+        }
+        None => inside.found,
+    };
+    if let Some(what) = check::lacks(&found) {
+        let remedy = if plan.install { "" } else { "; --install installs it" };
+        say(&format!("warning: the image lacks {what}: jobs will fail until the base image has it{remedy}"));
     }
     publish(docker, leftovers, plan, &id, folder, old).await
 }
@@ -138,28 +159,25 @@ async fn interactive(
 ) -> Result<(), Failure> {
     let name = shell::name_of(facts.folder);
     let goes_on = match shell::earlier(docker, &name).await? {
-        Earlier::Running => {
-            return Err(Failure::outside(format!(
-                "setup has a shell for this folder already, in the container \"{name}\""
-            ))
-            .help("leave that one first"));
-        }
+        Earlier::Running => return Err(running(&name)),
         Earlier::Nothing if args.resume => {
             return Err(Failure::usage("no shell of this folder was kept").help("run `womm setup`"));
         }
         Earlier::Nothing => false,
         Earlier::Kept if args.resume => true,
+        Earlier::Kept if args.discard => {
+            throw_away(docker, leftovers, &name).await?;
+            false
+        }
         Earlier::Kept => {
             let words = format!("An earlier shell of this folder was kept, in the container {name}. Go on with it?");
             match ask::yes_no(tty, &words).await? {
                 YesNo::Yes => true,
                 YesNo::No => {
-                    let start = shell::image_of(docker, &name).await?;
-                    leftovers.remove_one(docker, &Thing::Container(name)).await?;
-                    leftovers.remove_one(docker, &Thing::Image(start)).await?;
+                    throw_away(docker, leftovers, &name).await?;
                     false
                 }
-                YesNo::Quit | YesNo::End => return Err(Failure::no("you quit: nothing was changed")),
+                YesNo::Quit | YesNo::End => return Err(ask::quit(leftovers)),
             }
         }
     };
@@ -168,13 +186,16 @@ async fn interactive(
     let (mut container, Note { plan, shell, .. }) = if goes_on {
         let mut container = Container::resume(docker, facts.folder).await?;
         leftovers.add(docker, Thing::Shell(container.name().to_owned()));
-        let note = Note::parse(&container.tell("tell").await?, facts.folder)?;
+        let note = Note::parse(&container.tell("tell").await?, facts.folder);
+        // Without one there is no going on, and nothing says so.
+        let note = note.inspect_err(|_| leftovers.keep(&Thing::Shell(container.name().to_owned())))?;
         (container, note)
     } else {
-        let plan = Plan::new(&ask::complete(args, facts, tty).await?, facts)?;
-        prepare(docker, &plan, facts.old).await?;
+        let plan = Plan::new(&ask::complete(args, facts, tty, leftovers).await?, facts)?;
+        let start = prepare(docker, &plan, facts.old).await?;
         say(&format!("making image {} from {}", plan.name, plan.start));
-        let (start, inside) = furnished(docker, leftovers, &plan, &whose, Vec::new()).await?;
+        let inside = look(docker, leftovers, &plan, &start, &whose, false).await?;
+        let start = furnished(docker, leftovers, &inside.recipe, &start).await?;
         let shell = inside.shell.ok_or_else(|| {
             Failure::outside("the image has no shell, neither /bin/bash nor /bin/sh")
                 .help("choose another base image: jobs run in a shell too")
@@ -193,7 +214,21 @@ async fn interactive(
     publish(docker, leftovers, &plan, &id, facts.folder, facts.old.cloned()).await?;
     leftovers.keep(&Thing::Shell(container.name().to_owned()));
     let container = container.name().to_owned();
-    leftovers.remove_one(docker, &Thing::Container(container)).await
+    warn_of(leftovers.remove_one(docker, &Thing::Container(container)).await);
+    Ok(())
+}
+
+fn running(container: &str) -> Failure {
+    Failure::outside(format!("setup has a shell for this folder already, in the container \"{container}\""))
+        .help("leave that one first")
+}
+
+/// Removes a kept shell, and the image that it was made of.
+async fn throw_away(docker: &Docker, leftovers: &Leftovers, container: &str) -> Result<(), Failure> {
+    let start = shell::image_of(docker, container).await?;
+    leftovers.remove_one(docker, &Thing::Container(container.to_owned())).await?;
+    leftovers.changed("the earlier shell is gone, nothing else was changed");
+    leftovers.remove_one(docker, &Thing::Image(start)).await
 }
 
 fn labels(user: &User) -> std::collections::HashMap<String, String> {
@@ -227,7 +262,7 @@ async fn work(
             }
             Some(_) => {}
         }
-        dependencies(container, left.as_ref(), env, tty).await?;
+        dependencies(container, left.as_ref(), env, plan.install, tty).await?;
         match ask::yes_no(tty, "Does it work?").await? {
             YesNo::Yes => return Ok(left),
             YesNo::No => {}
@@ -235,9 +270,11 @@ async fn work(
                 leftovers.keep(&Thing::Shell(name.clone()));
                 leftovers.add(docker, Thing::Image(container.start.clone()));
                 leftovers.add(docker, Thing::Container(name));
-                return Err(Failure::no("you quit: nothing was changed"));
+                return Err(ask::quit(leftovers));
             }
-            YesNo::End => return Err(Failure::no("you did not say whether it works: nothing was changed")),
+            YesNo::End => {
+                return Err(Failure::no(format!("you did not say whether it works: {}", leftovers.outcome())));
+            }
         }
     }
 }
@@ -247,6 +284,7 @@ async fn dependencies(
     container: &mut Container<'_>,
     left: Option<&Left>,
     env: Vec<String>,
+    install: bool,
     tty: &Tty,
 ) -> Result<(), Failure> {
     let of_shell = left.map(|left| left.for_image(container.variables()));
@@ -262,7 +300,7 @@ async fn dependencies(
             ))
             .await;
     };
-    if ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
+    if !install && ask::yes_no(tty, &format!("Install it with {}?", manager.program)).await? != YesNo::Yes {
         return Ok(());
     }
     let status = container.as_root(manager.install, env, tty).await?;
@@ -320,9 +358,11 @@ impl Note {
     fn parse(text: &str, folder: &str) -> Result<Self, Failure> {
         let note: Option<Self> = serde_json::from_str(text).ok();
         let ours = note.filter(|note| note.version == names::VERSION && note.folder == folder);
-        ours.ok_or_else(|| {
-            Failure::outside("the kept shell is of another version of womm")
-                .help("go on with that version, or run `womm setup` and answer n")
+        ours.ok_or_else(|| match text {
+            "" => Failure::outside("the kept shell lacks the note of what was chosen for it")
+                .help("begin anew: run `womm setup` and answer n"),
+            _ => Failure::outside("the kept shell is of another version of womm")
+                .help("go on with that version, or run `womm setup` and answer n"),
         })
     }
 }
@@ -357,16 +397,17 @@ async fn publish(
     }
     let project = plan.project(folder, old, &arch);
     draft.keep(&project)?;
+    leftovers.changed("the image is made, and .womm is written");
     // From here on it is done: what follows is tidying, and does not undo it.
     leftovers.keep(&Thing::Image(id));
     leftovers.keep(&Thing::Named(plan.name.to_string()));
     if let Some(before) = before {
         leftovers.keep(&Thing::Name(repository, tag, before.clone()));
         // The new image may be on top of it, or somebody's container still use it; then it stays.
-        let _ = leftovers.remove_one(docker, &Thing::Image(before)).await;
+        let _ = leftovers.remove_one(docker, &Thing::Replaced(before)).await;
     }
     if let Some(prefix) = plan.prefix.as_ref().filter(|_| plan.keep_prefix) {
-        project::keep_prefix(prefix)?;
+        warn_of(project::keep_prefix(prefix));
     }
     let shared = match plan.share {
         ShareKind::None => "its files are not shared".to_owned(),
@@ -377,20 +418,30 @@ async fn publish(
     Ok(())
 }
 
+/// Tidying that failed: the image is made and `.womm` is written, so it is no failure of setup.
+fn warn_of(tidying: Result<(), Failure>) {
+    if let Err(failure) = tidying {
+        say(&format!("warning: {failure}"));
+    }
+}
+
 fn say(line: &str) {
     use std::io::Write;
     // A stderr that is gone is no reason to stop.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// All that can be known to fail is looked at before anybody invests time; the image to start from is here then.
-async fn prepare(docker: &Docker, plan: &Plan, old: Option<&Project>) -> Result<(), Failure> {
+/// All that can be known to fail is looked at before anybody invests time; the image to start from, which is here then.
+async fn prepare(docker: &Docker, plan: &Plan, old: Option<&Project>) -> Result<ImageInspect, Failure> {
     let kind = kind_of(docker, plan).await?;
     let intent = checks::Intent { engine: plan.engine, name: &plan.name, kind: kind.as_ref() };
-    checks::before_setup(docker, &intent).await?;
-    let arch = start_image(docker, &plan.start).await?;
     let context = plan.context.clone().or_else(|| old?.context.clone());
-    checks::fits_nodes(plan.engine, &arch, &Place { context, namespace: plan.namespace.clone() }).await
+    let place = Place { context, namespace: plan.namespace.clone() };
+    let nodes = async { Ok(checks::nodes(plan.engine, &place).await) };
+    let ((), nodes) = tokio::try_join!(checks::before_setup(docker, &intent), nodes)?;
+    let start = start_image(docker, &plan.start).await?;
+    checks::fits_nodes(start.architecture.as_deref().unwrap_or_default(), nodes.as_ref())?;
+    Ok(start)
 }
 
 async fn kind_of(docker: &Docker, plan: &Plan) -> Result<Option<kind::Kind>, Failure> {
@@ -400,8 +451,8 @@ async fn kind_of(docker: &Docker, plan: &Plan) -> Result<Option<kind::Kind>, Fai
     }
 }
 
-/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine; its architecture.
-async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failure> {
+/// Sees to it that the image to start from is here, pulled if it is not, and that it is one for this machine.
+async fn start_image(docker: &Docker, name: &Reference) -> Result<ImageInspect, Failure> {
     let text = name.to_string();
     let found = match docker::inspect(docker, &text).await? {
         Some(found) => found,
@@ -412,120 +463,30 @@ async fn start_image(docker: &Docker, name: &Reference) -> Result<String, Failur
         }
     };
     checks::fits_agent(name, found.os.as_deref(), found.architecture.as_deref())?;
-    let layers = found.root_fs.and_then(|fs| fs.layers).map_or(0, |layers| layers.len());
+    let layers = found.root_fs.as_ref().and_then(|fs| fs.layers.as_ref()).map_or(0, Vec::len);
     if layers + 2 > MOST_LAYERS {
         return Err(Failure::outside(format!(
             "image \"{name}\" has {layers} layers, and Docker takes no more than {MOST_LAYERS}"
         ))
         .help("begin anew with `womm setup --fresh`"));
     }
-    Ok(found.architecture.unwrap_or_default())
+    Ok(found)
 }
 
-/// The image to start from with the agent and the user in it; its id. Nothing is added that is there already.
-async fn furnished(
-    docker: &Docker,
-    leftovers: &Leftovers,
-    plan: &Plan,
-    whose: &Whose,
-    env: Vec<(String, String)>,
-) -> Result<(String, Inside), Failure> {
-    let (recipe, inside) = recipe(docker, leftovers, &plan.start, whose, env).await?;
-    let start = docker::inspect(docker, &recipe.base).await?;
-    let start = start.ok_or_else(|| Failure::outside(format!("image \"{}\" is gone", recipe.base)))?;
-    let known = start.config.and_then(|config| config.labels).unwrap_or_default();
-    let labelled = recipe.labels.iter().all(|(name, value)| known.get(*name) == Some(value));
-    let id = match start.id {
-        Some(id) if recipe.entries.is_empty() && recipe.env.is_empty() && labelled => id,
-        _ => crate::agent::build(docker, leftovers, &recipe).await?,
-    };
-    Ok((id, inside))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What the setup shell wants to know of the image.
-struct Inside {
-    /// The shell that the user gets: the image's for them if it is one that can tell what it exports, else bash, else sh.
-    shell: Option<String>,
-    /// Where package managers keep what they downloaded: of no use in the image, where jobs install nothing.
-    caches: Vec<String>,
-}
-
-impl Inside {
-    async fn find(probe: &Probe<'_>, of_user: Option<String>) -> Result<Self, Failure> {
-        let of_user = of_user.filter(|shell| SHELLS.iter().any(|name| shell.rsplit('/').next() == Some(name)));
-        let shell = best_shell(probe, of_user).await?;
-        let there = probe.at(&shell).await? == (At::File { executable: true });
-        let mut caches = Vec::new();
-        for cache in CACHES {
-            if probe.at(cache).await? == At::Folder {
-                caches.push((*cache).to_owned());
-            }
-        }
-        Ok(Self { shell: there.then_some(shell), caches })
-    }
-}
-
-/// What is to be added to the image to start from.
-async fn recipe(
-    docker: &Docker,
-    leftovers: &Leftovers,
-    start: &Reference,
-    whose: &Whose,
-    env: Vec<(String, String)>,
-) -> Result<(Recipe, Inside), Failure> {
-    let (base, user) = (start.to_string(), &whose.user);
-    let agent = Entry::file(names::AGENT_BAKED, crate::agent::read_agent()?, 0o755);
-    let probe = Probe::open(docker, leftovers, &base).await?;
-    let mut entries = Vec::new();
-    let mut folders = probe.missing_above(names::AGENT_BAKED).await?;
-
-    let passwd = probe.read("/etc/passwd").await?;
-    let groups = probe.read("/etc/group").await?;
-    let of_user = layer::shell_of(passwd.as_ref(), user.uid);
-    let shell = best_shell(&probe, of_user.clone()).await?;
-    let inside = Inside::find(&probe, of_user).await?;
-    let files: Vec<_> = layer::passwd(passwd.as_ref(), user, &shell)
-        .into_iter()
-        .chain(layer::group(groups.as_ref(), user, &whose.groups))
-        .collect();
-    if !files.is_empty() {
-        folders.extend(probe.missing_above("/etc/passwd").await?);
-    }
-    let home = user.home.trim_end_matches('/');
-    let homeless = !home.is_empty() && probe.at(home).await? == At::Nothing;
-    if homeless {
-        folders.extend(probe.missing_above(home).await?);
-    }
-    let tmp = probe.at("/tmp").await? == At::Nothing;
-    let has_agent = probe.read(names::AGENT_BAKED).await?.is_some_and(|there| is(&agent, &there));
-    probe.close().await?;
-
-    folders.sort(); // outer folders before inner ones
-    folders.dedup();
-    entries.extend(folders.into_iter().map(|path| Entry::folder(path, 0o755, 0, 0)));
-    if tmp {
-        entries.push(Entry::folder("/tmp", 0o1777, 0, 0));
-    }
-    if homeless {
-        entries.push(Entry::folder(home, 0o755, user.uid.into(), user.gid.into()));
-    }
-    entries.extend(files);
-    entries.extend(Some(agent).filter(|_| !has_agent));
-    Ok((Recipe { base, entries, labels: layer::labels(Some(user)), env, entrypoint: None }, inside))
-}
-
-/// Whether a file of the image is what would be put there.
-fn is(entry: &Entry, there: &Content) -> bool {
-    entry.content.as_ref() == Some(&there.bytes)
-        && (entry.mode, entry.uid, entry.gid) == (there.mode, there.uid, there.gid)
-}
-
-/// The shell for the user's line in passwd: what the image has for that uid, else bash, else sh.
-async fn best_shell(probe: &Probe<'_>, known: Option<String>) -> Result<String, Failure> {
-    for shell in known.into_iter().chain(["/bin/bash".to_owned()]) {
-        if probe.at(&shell).await? == (At::File { executable: true }) {
-            return Ok(shell);
+    #[test]
+    fn a_note_is_of_this_version_and_folder_or_says_what_to_do() {
+        let plan = plan::tests::plan("--engine docker", None, None).expect("enough is said");
+        let text = Note::new(plan, "/p", "/bin/sh".into()).text().expect("plain data");
+        assert_eq!(Note::parse(&text, "/p").expect("ours").shell, "/bin/sh");
+        for (text, folder, why) in
+            [("", "/p", "lacks the note"), (&text, "/q", "of another version"), ("{}", "/p", "of another version")]
+        {
+            let failure = Note::parse(text, folder).err().expect(why).to_string();
+            assert!(failure.contains(why) && failure.contains("run `womm setup` and answer n"), "{failure}");
         }
     }
-    Ok("/bin/sh".to_owned())
 }

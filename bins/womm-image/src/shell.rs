@@ -1,7 +1,9 @@
 //! The container in which the user makes the image, and what runs in it. Its process 1 is `womm-agent setup`, as root; its
 //! stdin is ours, so that the container stops when we end, in whatever way. What must not be in the image is on mounts.
 
+use crate::body::{body, committed};
 use crate::docker::{self, failed};
+use crate::host::{self, HOST};
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::Plan;
 use crate::tty::Tty;
@@ -11,9 +13,7 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ExecConfig, HealthConfig, HostConfig, ImageConfig, Mount, MountType,
-};
+use bollard::models::{ExecConfig, ImageConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CommitContainerOptionsBuilder, CreateContainerOptionsBuilder,
 };
@@ -36,13 +36,13 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const COMMIT: Duration = Duration::from_secs(3600);
 /// What the agent may say beside the terminal, bytes.
 const MOST_SAID: usize = 4 << 20;
+/// How much is kept of what it says where nothing is expected, bytes.
+const MOST_COMPLAINTS: usize = 1 << 10;
 /// The agent's status for a program that it could not start.
 const NOT_STARTED: i64 = 125;
 /// Docker's detach keys, which it takes out of what is typed: of its defaults, ^P is everybody's. ^@ and ^_ after each
 /// other are nobody's.
 const DETACH_KEYS: &str = "ctrl-@,ctrl-_,ctrl-@,ctrl-_";
-/// Where the host's files are.
-const HOST: &str = "/mnt";
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
@@ -114,6 +114,8 @@ pub struct Container<'a> {
     input: Input,
     output: Output,
     said: Vec<u8>,
+    /// What it wrote to stderr, beside its answers.
+    complaints: Complaints,
     /// The image it was made of.
     pub start: String,
     config: ImageConfig,
@@ -134,9 +136,16 @@ impl<'a> Container<'a> {
     ) -> Result<Self, Failure> {
         let name = name_of(person.folder);
         let config = config_of(docker, start).await?;
-        let selinux = docker.info().await.map_err(|e| failed("ask Docker about itself", &e))?.security_options;
-        let selinux = selinux.unwrap_or_default().iter().any(|option| option.contains("name=selinux"));
-        let body = body(plan, person, start, &config, caches, selinux);
+        let engine = docker.info().await.map_err(|e| failed("ask Docker about itself", &e))?;
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo");
+        let mountinfo = mountinfo.map_err(|e| Failure::outside(format!("read /proc/self/mountinfo: {e}")))?;
+        let host = host::mounts(&host::Known {
+            api: docker.client_version(),
+            kernel: engine.kernel_version.as_deref().unwrap_or_default(),
+            docker_root: engine.docker_root_dir.as_deref().unwrap_or_default(),
+            mountinfo: &mountinfo,
+        });
+        let body = body(plan, person, start, &config, caches, &engine, host);
         leftovers.add(docker, Thing::Container(name.clone()));
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
         let making = docker.clone();
@@ -166,8 +175,8 @@ impl<'a> Container<'a> {
         let options = AttachContainerOptionsBuilder::default().stream(true).stdin(true).stdout(true).stderr(true);
         let attached = docker.attach_container(&name, Some(options.build())).await.map_err(|e| failed(deed, &e))?;
         within(deed, DEADLINE, docker.start_container(&name, None)).await?;
-        let said = Vec::new();
-        Ok(Self { docker, name, input: attached.input, output: attached.output, said, start, config })
+        let (input, output) = (attached.input, attached.output);
+        Ok(Self { docker, name, input, output, said: Vec::new(), complaints: Complaints::default(), start, config })
     }
 
     /// The container's name.
@@ -183,6 +192,7 @@ impl<'a> Container<'a> {
         let verb = words.split(' ').next().unwrap_or_default();
         let deed = format!("tell the agent in the container to {verb}");
         let ended = |why: &str| Failure::outside(format!("{deed}: {why}"));
+        let complaints = &mut self.complaints;
         let line = format!("{words}\n");
         let work = async {
             self.input.write_all(line.as_bytes()).await.map_err(|e| ended(&e.to_string()))?;
@@ -196,10 +206,10 @@ impl<'a> Container<'a> {
                     Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => {
                         self.said.extend_from_slice(&message);
                     }
-                    Some(Ok(LogOutput::StdErr { message })) => return Err(ended(&String::from_utf8_lossy(&message))),
+                    Some(Ok(LogOutput::StdErr { message })) => complaints.take(&message),
                     Some(Ok(LogOutput::StdIn { .. })) => {}
                     Some(Err(e)) => return Err(failed(&deed, &e)),
-                    None => return Err(ended("it has ended")),
+                    None => return Err(ended(&complaints.after("it has ended"))),
                 }
             }
         };
@@ -338,8 +348,14 @@ impl<'a> Container<'a> {
     /// # Errors
     /// Outside (3) if the whole container has ended.
     async fn status(&mut self, exec: &str) -> Result<Option<i64>, Failure> {
-        if self.tell("tell").await.is_err() {
-            return Err(Failure::outside(format!("the container \"{}\" was stopped under the shell", self.name)));
+        if let Err(failure) = self.tell("tell").await {
+            let found = self.docker.inspect_container(&self.name, None).await.ok();
+            return Err(match found.and_then(|found| found.state?.running) {
+                Some(true) => failure,
+                _ => Failure::outside(
+                    self.complaints.after(&format!("the container \"{}\" was stopped under the shell", self.name)),
+                ),
+            });
         }
         for _ in 0..100 {
             let found = self.docker.inspect_exec(exec).await.map_err(|e| failed("ask how the shell ended", &e))?;
@@ -372,16 +388,35 @@ impl<'a> Container<'a> {
         let image = committed(&self.config, env, labels, cwd);
         let options =
             CommitContainerOptionsBuilder::default().container(&self.name).comment("womm setup").pause(true).build();
-        let (docker, list) = (self.docker.clone(), leftovers.clone());
+        let (docker, list) = (docker::patient(self.docker, COMMIT), leftovers.clone());
         let work = async move {
             let id =
                 within("make an image of the container", COMMIT, docker.commit_container(options, image)).await?.id;
             list.add(&docker, Thing::Image(id.clone()));
             Ok::<_, Failure>(id)
         };
-        let made = leftovers.make(work).await?;
+        // If it failed, the container may still be paused and can't answer; it shows by itself when it is stopped.
+        let id = leftovers.make(work).await??;
         self.tell("show").await?;
-        made
+        Ok(id)
+    }
+}
+
+/// The last that process 1 wrote to stderr: no answer, but it may say why there is none.
+#[derive(Default)]
+struct Complaints(Vec<u8>);
+
+impl Complaints {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        self.0.drain(..self.0.len().saturating_sub(MOST_COMPLAINTS));
+    }
+
+    fn after(&self, why: &str) -> String {
+        match String::from_utf8_lossy(&self.0).trim() {
+            "" => why.to_owned(),
+            words => format!("{why}: {words}"),
+        }
     }
 }
 
@@ -424,87 +459,6 @@ async fn config_of(docker: &Docker, image: &str) -> Result<ImageConfig, Failure>
     Ok(found.config.unwrap_or_default())
 }
 
-/// The container as Docker is told. Its own configuration becomes the image's where [`committed`] says nothing else, so
-/// there is as little in it as can be: the shell's variables are told to the shell alone.
-fn body(
-    plan: &Plan,
-    person: &Person<'_>,
-    start: &str,
-    config: &ImageConfig,
-    caches: Vec<String>,
-    selinux: bool,
-) -> ContainerCreateBody {
-    let mount = |source: &str, target: &str, read_only: bool| Mount {
-        typ: Some(MountType::BIND),
-        source: Some(source.to_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
-        ..Default::default()
-    };
-    let mut mounts = vec![mount(person.folder, person.folder, false)];
-    if person.folder != HOST {
-        mounts.push(mount("/", HOST, true));
-    }
-    let mut security = vec!["no-new-privileges".to_owned()];
-    security.extend(selinux.then(|| "label=disable".to_owned()));
-    let own = "rw,nosuid,nodev,noexec,size=16m,mode=0755".to_owned();
-    let mut tmpfs = HashMap::from([(names::SETUP_DIR.to_owned(), own)]);
-    tmpfs.extend(caches.into_iter().map(|cache| (cache, "rw,nosuid,nodev,mode=0755".to_owned())));
-    let User { uid, gid, .. } = person.user;
-    ContainerCreateBody {
-        hostname: Some("womm-setup".to_owned()),
-        image: Some(start.to_owned()),
-        entrypoint: Some(vec![names::AGENT_BAKED.to_owned(), "setup".to_owned(), uid.to_string(), gid.to_string()]),
-        cmd: Some(Vec::new()),
-        // An image without a user is root's, and its image is to be without one again.
-        user: config.user.as_ref().filter(|user| !user.is_empty()).map(|_| "0:0".to_owned()),
-        attach_stdin: Some(true),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        open_stdin: Some(true),
-        stdin_once: Some(true),
-        // As for its user: only where the base says something else.
-        stop_signal: config.stop_signal.as_ref().map(|_| "SIGTERM".to_owned()),
-        healthcheck: config
-            .healthcheck
-            .as_ref()
-            .map(|_| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-        host_config: Some(HostConfig {
-            init: Some(false),
-            mounts: Some(mounts),
-            network_mode: plan.network.clone(),
-            security_opt: Some(security),
-            tmpfs: Some(tmpfs),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
-}
-
-/// The configuration of the image that is made of the container. Lists are there even if they are empty: what is missing
-/// Docker takes from the container. Source: moby, `daemon/commit.go`, `merge`.
-fn committed(
-    before: &ImageConfig,
-    env: Vec<String>,
-    labels: HashMap<String, String>,
-    cwd: Option<String>,
-) -> ContainerConfig {
-    ContainerConfig {
-        user: before.user.clone(),
-        env: Some(env),
-        labels: Some(labels),
-        cmd: Some(before.cmd.clone().unwrap_or_default()),
-        entrypoint: Some(before.entrypoint.clone().unwrap_or_default()),
-        healthcheck: before.healthcheck.clone(),
-        working_dir: cwd.or_else(|| before.working_dir.clone()),
-        volumes: before.volumes.clone(),
-        exposed_ports: before.exposed_ports.clone(),
-        on_build: before.on_build.clone(),
-        stop_signal: before.stop_signal.clone(),
-        ..Default::default()
-    }
-}
-
 /// Where the shell stood, if a container of the image can: in the project's folder, else not among the host's files, nor in
 /// what each container has of its own.
 pub fn kept_cwd(left: &Left, folder: &str) -> Option<String> {
@@ -527,14 +481,16 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_container_is_in_the_image() {
-        let before = ImageConfig { user: Some("www".into()), ..Default::default() };
-        let image =
-            serde_json::to_value(committed(&before, vec!["A=1".into()], HashMap::new(), None)).expect("plain data");
-        assert_eq!((&image["User"], &image["Env"][0]), (&"www".into(), &"A=1".into()));
-        for list in ["Cmd", "Entrypoint"] {
-            assert_eq!(image[list], serde_json::json!([]), "{list}: else the container's");
-        }
+    fn what_was_complained_of_last_is_said() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.after("it has ended"), "it has ended");
+        complaints.take(&[b'x'; 4 << 10]);
+        complaints.take(b"no space left\n");
+        let said = complaints.after("it has ended");
+        assert!(
+            said.starts_with("it has ended: xxx") && said.ends_with("no space left") && said.len() < 1100,
+            "{said}"
+        );
     }
 
     #[test]
