@@ -1,6 +1,6 @@
 //! Terminals that are closed and programs that are killed: what was done in the shell is not lost.
 
-use crate::world::{World, answer, it_works, prompt, run, throw_away, until_stopped};
+use crate::world::{World, it_works, prompt, run, throw_away, until_stopped};
 use harness::{Signal, Terminal};
 use rustix::process::kill_process;
 
@@ -52,7 +52,7 @@ fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     kept(&world);
     // While it is there, the next one offers it.
     let mut terminal = world.terminal("");
-    answer(&mut terminal, "Go on with it?", "\n");
+    terminal.answer("Go on with it?", "\n");
     prompt(&mut terminal);
     assert_eq!(run(&mut terminal, "cat /opt/file").trim_end(), "done");
     // And whoever is in it is not disturbed.
@@ -60,15 +60,15 @@ fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     assert!(code == 3 && seen.contains("leave that one first"), "{seen}");
     // ^D once too often: nothing is lost, and one line says where it is.
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "\x04");
+    terminal.answer("Does it work? y/n", "\x04");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     assert!(seen.contains("womm setup --continue"), "{seen}");
     kept(&world);
     // Who does not want it is rid of it.
     let mut terminal = world.terminal("");
-    answer(&mut terminal, "Go on with it?", "n\n");
-    answer(&mut terminal, "Where do you want", "*\n");
+    terminal.answer("Go on with it?", "n\n");
+    terminal.answer("Where do you want", "*\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     world.nothing_was_made();
@@ -89,7 +89,7 @@ fn signals_and_ctrl_c_at_the_last_question_keep_it_too() {
     let mut terminal = world.terminal("--continue");
     prompt(&mut terminal);
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "\x03");
+    terminal.answer("Does it work? y/n", "\x03");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 130, "{seen}");
     kept(&world);
@@ -124,7 +124,7 @@ fn a_failure_after_the_shell_loses_nothing() {
     // Where the file is to be, something else is now.
     std::fs::create_dir(world.folder().join(".womm")).unwrap();
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "y\n");
+    terminal.answer("Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 3, "{seen}");
     assert!(seen.contains("/.womm\"") && seen.contains("womm setup --continue"), "{seen}");

@@ -9,7 +9,6 @@ mod images;
 mod kept;
 mod questions;
 mod readme;
-mod screen;
 mod shell;
 mod sudo;
 mod world;

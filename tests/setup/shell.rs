@@ -1,7 +1,6 @@
 //! The shell: a terminal as any other, the user as they are here, the folder and the host's files.
 
-use crate::screen;
-use crate::world::{World, answer, it_works, prompt, run, throw_away};
+use crate::world::{World, it_works, prompt, run, throw_away};
 use harness::tool;
 use rustix::process::getuid;
 use std::fs;
@@ -56,7 +55,7 @@ fn the_users_own_terminal_is_as_it_was_afterwards() {
     terminal.keys(&format!("stty -g >/$TMPDIR/before; womm setup --engine docker --share bind --base {base}\n"));
     prompt(&mut terminal);
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "*\n");
+    terminal.answer("Does it work? y/n", "*\n");
     terminal.until("here> ");
     terminal.keys("stty -g >$TMPDIR/after; cmp $TMPDIR/before $TMPDIR/after && echo the sa''me\n");
     terminal.until("the same");
@@ -124,8 +123,8 @@ fn what_works_is_what_jobs_find() {
     run(&mut terminal, "mkdir made-sub; cd made-sub; history -w");
     terminal.keys("exit\n");
     // Back in it, all is as it was.
-    answer(&mut terminal, "Does it work? y/n", "what\n");
-    answer(&mut terminal, "\"what\" is neither y nor n", "n\n");
+    terminal.answer("Does it work? y/n", "what\n");
+    terminal.answer("\"what\" is neither y nor n", "n\n");
     prompt(&mut terminal);
     let said = run(&mut terminal, "tool; greet again; pwd; echo \"$EXPORTED$NOT\"");
     let expected = format!(
@@ -134,10 +133,10 @@ fn what_works_is_what_jobs_find() {
     );
     assert_eq!(said, expected);
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "\n");
+    terminal.answer("Does it work? y/n", "\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
-    screen::is(&world, "it-works.txt", &seen);
+    world.shows("it-works.txt", &seen);
     world.only_the_image_was_made();
 
     let job = world.job("tool; echo \"$EXPORTED\"; echo $GIVEN; bash -c 'greet job'; env | grep -c '^\\(PATH=.*womm\\|HISTFILE\\|WOMM\\|SUDO\\)'; pwd");

@@ -1,15 +1,11 @@
 //! A project, a base image for it, and the proof that nothing else is left.
 
-use harness::{Cmd, Engine, Outcome, Project, Terminal, image, tool, until};
+use harness::{Audrey, Cmd, Engine, Outcome, Project, Terminal, image, screen, tool, until};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Some user who is not the one that runs the tests.
-const AUDREY: (u32, u32) = (4242, 4343);
 
 /// A test's world.
 pub struct World {
@@ -17,7 +13,7 @@ pub struct World {
     base: String,
     label: String,
     /// Who runs setup, if it is not who runs the tests.
-    user: Option<Vec<String>>,
+    user: Option<Audrey>,
     folder: PathBuf,
 }
 
@@ -81,34 +77,17 @@ impl World {
 
     /// As a plain user, who is in a group more; where the tests are run by one, as that one.
     pub fn for_audrey(mut self) -> Self {
-        if !rustix::process::getuid().is_root() {
-            return self;
-        }
-        let root = self.project.root();
-        for path in
-            [self.project.folder(), self.folder.clone(), self.project.home(), root.join("run"), root.join("out")]
-        {
-            chown(path, Some(AUDREY.0), Some(AUDREY.1)).unwrap();
-        }
-        chown(self.project.home().join(".parallel"), Some(AUDREY.0), Some(AUDREY.1)).unwrap();
-        // The programs may be in a folder that only root can enter.
-        let (from, to) = (harness::project::programs(), root.join("bin"));
-        tool("cp", ["-rL", from.to_str().unwrap(), to.to_str().unwrap()]);
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        let docker = fs::metadata("/var/run/docker.sock").map_or(AUDREY.1, |socket| socket.gid());
-        let groups = format!("{},{docker},4444", AUDREY.1);
-        let words = ["--reuid", &AUDREY.0.to_string(), "--regid", &AUDREY.1.to_string(), "--groups", &groups];
-        self.user = Some(words.map(str::to_owned).to_vec());
+        self.user = Audrey::takes(&self.project, &[&self.folder]);
         self
     }
 
     /// A program, as the user and in the folder of this test.
     pub fn cmd(&self, program: &str) -> Cmd {
         let cmd = self.project.cmd(program).cwd(&self.folder).env_remove("LS_COLORS");
-        let Some(user) = &self.user else { return cmd };
-        let path = format!("{}:{}", self.project.root().join("bin").display(), std::env::var("PATH").unwrap());
-        let words: Vec<_> = user.iter().map(String::as_str).collect();
-        cmd.env("PATH", path).env("USER", "audrey").env("LOGNAME", "audrey").by("setpriv", &words)
+        match &self.user {
+            Some(audrey) => audrey.runs(cmd),
+            None => cmd,
+        }
     }
 
     /// `womm setup`.
@@ -148,6 +127,18 @@ impl World {
         let text = fs::read_to_string(self.folder.join(".womm")).expect(".womm is there");
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         file["image"].as_str().unwrap().to_owned()
+    }
+
+    /// What was on a terminal, as text that is the same each time.
+    pub fn text(&self, seen: &str) -> String {
+        let folder = self.folder.to_str().unwrap();
+        screen::text(&self.project, &[(folder, "/home/audrey/supercool"), (&self.base, "debian:12")], seen)
+    }
+
+    /// Compares it with the file of that name.
+    #[track_caller]
+    pub fn shows(&self, name: &str, seen: &str) {
+        screen::is(&format!("setup/screens/{name}"), &self.text(seen));
     }
 
     /// Containers of this test, running or not.
@@ -231,19 +222,11 @@ pub fn run(terminal: &mut Terminal, line: &str) -> String {
     terminal.until("prompt> ").replace("\x1b[?2004l\r", "").replace("\x1b[?2004h", "")
 }
 
-/// Waits for a question, and answers it.
-#[track_caller]
-pub fn answer(terminal: &mut Terminal, question: &str, keys: &str) {
-    terminal.until(question);
-    terminal.until("> ");
-    terminal.keys(keys);
-}
-
 /// Leaves the shell; it works.
 #[track_caller]
 pub fn it_works(mut terminal: Terminal) -> String {
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "y\n");
+    terminal.answer("Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
     seen
@@ -253,7 +236,7 @@ pub fn it_works(mut terminal: Terminal) -> String {
 #[track_caller]
 pub fn throw_away(mut terminal: Terminal) {
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "*\n");
+    terminal.answer("Does it work? y/n", "*\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
 }
