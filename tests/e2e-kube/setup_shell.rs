@@ -2,23 +2,15 @@
 //! is what came.
 
 use crate::cluster::engine;
-use harness::{Audrey, Cmd, Project, Terminal, image, readme, screen, tool};
+use harness::image::Labelled;
+use harness::{Audrey, Cmd, Project, Terminal, readme, screen};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-
-/// Removed when it is dropped.
-struct Image(String);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = Command::new("docker").args(["image", "rm", "--force", &self.0]).output();
-    }
-}
 
 #[test]
 fn from_the_first_question_to_the_first_result() {
     let project = Project::without_image(engine());
+    let base = Labelled::new(&project);
     let (folder, other) = (project.home().join("supercool"), project.home().join("other"));
     let kubeconfig = project.home().join(".kube/config");
     for folder in [&folder, &other, &project.home().join(".kube")] {
@@ -40,7 +32,7 @@ fn from_the_first_question_to_the_first_result() {
     let mut terminal = Terminal::start(shell, 50, 200);
     terminal.line("$ ", "womm setup");
     terminal.answer("How do you want to share", "\n");
-    terminal.answer("base image for your operating system", &format!("{}\n", image::base()));
+    terminal.answer("base image for your operating system", &format!("{}\n", base.name()));
     terminal.answer("What is a prefix", &format!("{prefix}\n"));
     terminal.line("$ ", "sudo apt-get -qq update");
     terminal.line("$ ", "sudo apt-get -qq install hello");
@@ -57,12 +49,13 @@ fn from_the_first_question_to_the_first_result() {
     assert_eq!(code, 0, "{seen}");
     let text = fs::read_to_string(folder.join(".womm")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let image = Image(file["image"].as_str().unwrap().to_owned());
-    assert!(image.0.starts_with(&format!("{prefix}womm-image-")), "{}", image.0);
+    let image = file["image"].as_str().unwrap();
+    assert!(image.starts_with(&format!("{prefix}womm-image-")), "{image}");
+    base.only_was_made(image);
     assert_eq!(fs::read_to_string(project.home().join(".womm_prefix")).unwrap(), format!("{prefix}\n"));
     let names = [
         (folder.to_str().unwrap(), "/home/audrey/supercool"),
-        (&image::base(), "debian:12"),
+        (base.name(), "debian:12"),
         (&registry, "registry.example.org"),
     ];
     readme::has("tests/e2e-kube/setup_shell.rs", &readme::shown(&screen::text(&project, &names, &seen)));
@@ -70,7 +63,7 @@ fn from_the_first_question_to_the_first_result() {
     // The prefix is asked once: another folder has it from there.
     let mut terminal = Terminal::start(cmd("womm", &other).arg("setup"), 33, 101);
     terminal.answer("How do you want to share", "\n");
-    terminal.answer("base image for your operating system", &format!("{}\n", image::base()));
+    terminal.answer("base image for your operating system", &format!("{}\n", base.name()));
     terminal.until("are installed: perl");
     terminal.until_any(&["# ", "$ "]);
     terminal.keys("exit\n");
@@ -79,6 +72,5 @@ fn from_the_first_question_to_the_first_result() {
     assert_eq!(code, 1, "{seen}");
     assert!(!seen.contains("What is a prefix"), "{seen}");
     assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "nothing is left");
-    let containers = tool("docker", ["ps", "--all", "--format", "{{.Image}} {{.Names}}"]);
-    assert!(!containers.contains(&image.0), "{containers}");
+    base.only_was_made(image);
 }

@@ -32,16 +32,19 @@ fn docker_s() {
     let disk = Disk::mount(&data, "64m");
     let dockerd = Dockerd::start(&project);
     let base = Picture::new(&project, &dockerd.host(), "small:1", 1_000);
+    let before = dockerd.stock();
     let on_it = |program: &str| project.cmd(program).env("DOCKER_HOST", dockerd.host());
     let out = on_it("womm-image").words("setup --yes --engine docker --base").arg(&base.name).run();
     out.refuses(3, &["free in", data.to_str().unwrap(), "docker system df"]);
     assert!(!project.at(".womm").exists());
+    assert_eq!(dockerd.stock(), before, "nothing is made");
     let found = crate::doctor::findings(on_it("womm-image").words("doctor --engine docker --json"));
     assert_eq!(crate::doctor::of(&found, "docker's disk")["state"], "wrong");
     // It fills up later than at the first look.
     let _ = fs::write(data.join("filled"), vec![0; 64 << 20]); // as much as there is room for
     let out = on_it("womm-image").arg("agent").run();
     out.refuses(3, &["no space left on device", "docker system df"]);
+    assert_eq!(dockerd.stock(), before, "nothing is left");
     drop(base);
     drop(dockerd);
     drop(disk);

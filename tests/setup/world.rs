@@ -1,17 +1,14 @@
 //! A project, a base image for it, and the proof that nothing else is left.
 
-use harness::{Audrey, Cmd, Engine, Outcome, Project, Terminal, image, screen, tool, until};
+use harness::image::Labelled;
+use harness::{Audrey, Cmd, Engine, Outcome, Project, Terminal, screen, tool, until};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A test's world.
 pub struct World {
+    base: Labelled,
     pub project: Project,
-    base: String,
-    label: String,
     /// Who runs setup, if it is not who runs the tests.
     user: Option<Audrey>,
     folder: PathBuf,
@@ -25,47 +22,31 @@ impl World {
 
     /// With what more lines of a Dockerfile make of it.
     pub fn on(more: &str) -> Self {
-        let made = Self::empty();
-        let text = format!("FROM {}\nLABEL {}\n{more}", image::base(), made.label);
-        let mut build = Command::new("docker");
-        build
-            .env("DOCKER_BUILDKIT", "0")
-            .stderr(Stdio::null())
-            .args(["build", "--quiet", "--tag", &made.base, "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        let mut build = build.spawn().unwrap();
-        build.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        assert!(build.wait().unwrap().success(), "docker build of\n{text}");
-        made
+        let project = Project::without_image(Engine::Docker);
+        let base = Labelled::on(&project, more);
+        Self::with(project, base)
     }
 
     /// With nothing but busybox: neither bash nor perl nor a package manager, not even /etc/passwd.
     pub fn busybox() -> Self {
-        let made = Self::empty();
+        let project = Project::without_image(Engine::Docker);
         let program =
             std::env::var("WOMM_TEST_BUSYBOX").expect("WOMM_TEST_BUSYBOX: tests/run names a static busybox there");
-        let root = made.project.root().join("busybox");
+        let root = project.root().join("busybox");
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::copy(&program, root.join("bin/busybox")).unwrap();
         for name in tool(&program, ["--list"]).lines() {
             let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(name)); // busybox itself is in the list
         }
-        let archive = made.project.root().join("busybox.tar");
+        let archive = project.root().join("busybox.tar");
         tool("tar", ["-C", root.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
-        let label = format!("LABEL {}", made.label);
-        tool("docker", ["import", "-c", &label, "-c", "CMD [\"/bin/sh\"]", archive.to_str().unwrap(), &made.base]);
-        made
+        let base = Labelled::import(&project, &archive, "CMD [\"/bin/sh\"]");
+        Self::with(project, base)
     }
 
-    fn empty() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let project = Project::without_image(Engine::Docker);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let base = format!("womm-test-setup-{}-{number}:1", std::process::id());
-        let (label, folder) = (format!("womm.test={}", project.mark()), project.folder());
-        image::remove_labelled(&label);
-        Self { project, base, label, user: None, folder }
+    fn with(project: Project, base: Labelled) -> Self {
+        let folder = project.folder();
+        Self { base, project, user: None, folder }
     }
 
     /// In another folder below the test's, which is made.
@@ -102,7 +83,7 @@ impl World {
 
     /// `womm setup --engine docker --share bind --base …`: only the shell is left to come; at its prompt.
     pub fn shell(&self, words: &str) -> Terminal {
-        let words = format!("--engine docker --share bind --base {} {words}", self.base);
+        let words = format!("--engine docker --share bind --base {} {words}", self.base());
         let mut terminal = self.terminal(&words);
         prompt(&mut terminal);
         terminal
@@ -115,7 +96,7 @@ impl World {
     }
 
     pub fn base(&self) -> &str {
-        &self.base
+        self.base.name()
     }
 
     pub fn folder(&self) -> &Path {
@@ -132,7 +113,7 @@ impl World {
     /// What was on a terminal, as text that is the same each time.
     pub fn text(&self, seen: &str) -> String {
         let folder = self.folder.to_str().unwrap();
-        screen::text(&self.project, &[(folder, "/home/audrey/supercool"), (&self.base, "debian:12")], seen)
+        screen::text(&self.project, &[(folder, "/home/audrey/supercool"), (self.base(), "debian:12")], seen)
     }
 
     /// Compares it with the file of that name.
@@ -143,23 +124,18 @@ impl World {
 
     /// Containers of this test, running or not.
     pub fn containers(&self) -> Vec<String> {
-        let filter = format!("label={}", self.label);
-        lines(&tool("docker", ["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]))
+        self.base.containers()
     }
 
-    /// Ids of images of this test, but for the base and what is below the named ones.
+    /// Images of this test, but for the base and what is below the named ones.
     pub fn images(&self) -> Vec<String> {
-        let filter = format!("label={}", self.label);
-        // Without --all: what is below a named image is part of it.
-        let args = ["image", "ls", "--no-trunc", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"];
-        lines(&tool("docker", args)).into_iter().filter(|name| *name != self.base).collect()
+        self.base.images()
     }
 
     /// Proves that setup left nothing at all.
     #[track_caller]
     pub fn nothing_was_made(&self) {
-        assert_eq!(self.containers(), [""; 0], "containers");
-        assert_eq!(self.images(), [""; 0], "images");
+        self.base.nothing_was_made();
         let names: Vec<_> = fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(names.is_empty(), "files in the folder: {names:?}");
         assert!(!self.project.home().join(".womm_prefix").exists(), "a prefix was kept");
@@ -168,8 +144,7 @@ impl World {
     /// Proves that setup left the image, and `.womm`, and nothing else. Files of the test's own begin with "made".
     #[track_caller]
     pub fn only_the_image_was_made(&self) {
-        assert_eq!(self.containers(), [""; 0], "containers");
-        assert_eq!(self.images(), [self.image()], "images");
+        self.base.only_was_made(&self.image());
         let names = fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let names: Vec<_> = names.filter(|name| !name.starts_with("made")).collect();
         assert_eq!(names, [".womm"], "files in the folder");
@@ -179,28 +154,6 @@ impl World {
     pub fn inspect(&self, format: &str) -> String {
         tool("docker", ["image", "inspect", "--format", format, &self.image()]).trim().to_owned()
     }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let quiet = |args: &[&str]| drop(Command::new("docker").args(args).stdin(Stdio::null()).output());
-        let filter = format!("label={}", self.label);
-        let ids = |args: &[&str]| {
-            let output = Command::new("docker").args(args).args(["--filter", &filter]).stdin(Stdio::null()).output();
-            output.map_or(Vec::new(), |output| lines(&String::from_utf8_lossy(&output.stdout)))
-        };
-        for id in ids(&["ps", "--all", "--quiet"]) {
-            quiet(&["rm", "--force", "--volumes", &id]);
-        }
-        // Those on top first: what is below one goes with it.
-        for id in ids(&["image", "ls", "--quiet", "--no-trunc"]) {
-            quiet(&["image", "rm", "--force", &id]);
-        }
-    }
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
 }
 
 /// Waits for the setup shell's first prompt, and makes it one that is known.
