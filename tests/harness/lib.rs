@@ -24,6 +24,7 @@ pub mod dockerd;
 pub mod engine;
 pub mod fault;
 pub mod image;
+pub mod inside;
 pub mod joblog;
 pub mod machines;
 pub mod process;

@@ -1,6 +1,9 @@
 //! A project, a base image for it, and the proof that nothing else is left.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use harness::image::Labelled;
+use harness::inside::{self, Allowed};
 use harness::{Audrey, Cmd, Engine, Outcome, Project, Terminal, screen, tool, until};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,12 @@ pub struct World {
     /// Who runs setup, if it is not who runs the tests.
     user: Option<Audrey>,
     folder: PathBuf,
+    home: PathBuf,
 }
+
+/// What the user has here, and is in no image: in the environment, in the Docker config, on lines that were typed.
+const SECRETS: &[&str] = &["secret-of-the-environment", PASSWORD, "typed-secret"];
+const PASSWORD: &str = "secret-of-the-config";
 
 impl World {
     /// With the small Debian.
@@ -45,8 +53,12 @@ impl World {
     }
 
     fn with(project: Project, base: Labelled) -> Self {
-        let folder = project.folder();
-        Self { base, project, user: None, folder }
+        let (folder, home) = (project.folder(), project.home());
+        let login = STANDARD.encode(format!("audrey:{PASSWORD}"));
+        fs::create_dir(home.join(".docker")).unwrap();
+        let config = format!("{{\"auths\": {{\"registry.example.org\": {{\"auth\": \"{login}\"}}}}}}");
+        fs::write(home.join(".docker/config.json"), config).unwrap();
+        Self { base, project, user: None, folder, home }
     }
 
     /// In another folder below the test's, which is made.
@@ -56,15 +68,23 @@ impl World {
         self
     }
 
+    /// With another HOME below the test's folder, which is made.
+    pub fn at_home_in(mut self, home: &Path) -> Self {
+        fs::create_dir_all(home).unwrap();
+        self.home = home.to_owned();
+        self
+    }
+
     /// As a plain user, who is in a group more; where the tests are run by one, as that one.
     pub fn for_audrey(mut self) -> Self {
-        self.user = Audrey::takes(&self.project, &[&self.folder]);
+        self.user = Audrey::takes(&self.project, &[&self.folder, &self.home]);
         self
     }
 
     /// A program, as the user and in the folder of this test.
     pub fn cmd(&self, program: &str) -> Cmd {
-        let cmd = self.project.cmd(program).cwd(&self.folder).env_remove("LS_COLORS");
+        let cmd = self.project.cmd(program).cwd(&self.folder).env("HOME", &self.home).env_remove("LS_COLORS");
+        let cmd = cmd.env("NOT_EXPORTED_THERE", SECRETS[0]);
         match &self.user {
             Some(audrey) => audrey.runs(cmd),
             None => cmd,
@@ -145,9 +165,19 @@ impl World {
     #[track_caller]
     pub fn only_the_image_was_made(&self) {
         self.base.only_was_made(&self.image());
+        self.is_clean_inside();
         let names = fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let names: Vec<_> = names.filter(|name| !name.starts_with("made")).collect();
         assert_eq!(names, [".womm"], "files in the folder");
+    }
+
+    /// Proves that the image has nothing in it that is the workstation's, setup's, or secret.
+    #[track_caller]
+    fn is_clean_inside(&self) {
+        let login = STANDARD.encode(format!("audrey:{PASSWORD}"));
+        let secrets: Vec<_> = SECRETS.iter().copied().chain([login.as_str()]).collect();
+        let (root, cwd, home) = (self.project.root(), self.folder.as_path(), self.home.as_path());
+        inside::is_clean(&self.image(), self.base(), &Allowed { root, cwd, home, secrets: &secrets });
     }
 
     /// A question of Docker's about the image.
