@@ -1,8 +1,9 @@
 //! Which layers travel, and what is said of them.
 
 use crate::picture::{Picture, shared};
+use harness::image::Labelled;
 use harness::registry::Config;
-use harness::{Outcome, Project, Proxy, Registry, Terminal};
+use harness::{Outcome, Project, Proxy, Registry, Terminal, tool};
 use std::time::Duration;
 
 fn push(project: &Project, image: &str) -> Outcome {
@@ -34,6 +35,48 @@ fn only_those_that_changed() {
     let third = push(&project, &image.name);
     said(&third, "1 of 2 layers, 1.0", 2);
     third.holds("the other stays", third.stderr.contains("1 were there"));
+}
+
+/// How many layers a setup pushed, and of how many.
+#[track_caller]
+fn pushed(setup: &Outcome, image: &str) -> (usize, usize) {
+    setup.succeeds();
+    let totals = setup.stderr.lines().find_map(|line| line.strip_prefix(&format!("pushed {image}: ")));
+    let totals = totals.unwrap_or_else(|| setup.fail("it does not say what it pushed"));
+    let words: Vec<_> = totals.split(' ').collect();
+    assert_eq!((words[1], words[3]), ("of", "layers,"), "{totals}");
+    (words[0].parse().unwrap(), words[2].parse().unwrap())
+}
+
+#[test]
+fn setup_again_sends_only_what_is_new() {
+    let project = Project::without_engine();
+    let registry = Registry::start(&project, &Config::default());
+    let base = Labelled::new(&project);
+    let setup = |words: &str| project.cmd("womm-image").arg("setup").words(words);
+    let first = format!("--yes --engine kube --share none --prefix {}/me/ --base {}", registry.name, base.name());
+    let first = setup(&first).run();
+    let file = project.womm_file();
+    let name = file["image"].as_str().unwrap();
+    let (sent, layers) = pushed(&first, name);
+    assert_eq!(sent, layers, "the registry had nothing");
+    // Variables are in no layer.
+    assert_eq!(pushed(&setup("--yes --env NEW=1").run(), name), (0, layers));
+    let agent = project.tool("womm-agent", "another\n");
+    assert_eq!(pushed(&setup("--refresh").env("WOMM_AGENT", &agent).run(), name), (1, layers + 1));
+    base.only_was_made(name);
+    // Gone here, it is had from where it was pushed to.
+    for (words, expected) in [("--yes --env NEW=2", (1, layers + 2)), ("--refresh", (0, layers + 2))] {
+        tool("docker", ["image", "rm", "--force", name]);
+        base.nothing_was_made();
+        let again = setup(words).run();
+        again.holds("it is pulled", again.stderr.contains(&format!("pulling {name}\n")));
+        assert_eq!(pushed(&again, name), expected, "{words}");
+        base.only_was_made(name);
+    }
+    let variables = tool("docker", ["image", "inspect", "--format", "{{.Config.Env}}", name]);
+    assert!(variables.contains("NEW=2"), "{variables}");
+    tool("docker", ["image", "rm", "--force", name]);
 }
 
 #[test]
