@@ -6,6 +6,7 @@
 
 mod again;
 mod images;
+mod interrupted;
 mod kept;
 mod questions;
 mod readme;
