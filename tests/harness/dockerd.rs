@@ -118,9 +118,12 @@ impl Dockerd {
 /// What a Docker engine has.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stock {
-    containers: String,
-    images: String,
-    volumes: String,
+    /// Names of containers, running or not.
+    pub containers: String,
+    /// Ids and names of images, those below others too.
+    pub images: String,
+    /// Volumes.
+    pub volumes: String,
 }
 
 impl Drop for Dockerd {

@@ -79,6 +79,29 @@ fn told_to_end_and_back() {
     a_push_is_taken_up_again(Signal::TERM);
 }
 
+/// Setup's own push is the same, and setup ends as it does else.
+#[test]
+fn killed_and_back_while_setup_pushes() {
+    let project = Project::without_engine();
+    let setup = |host: &str, base: &str, registry: &str| {
+        let words = format!("setup --yes --engine kube --share none --prefix {registry}/ --base {base}");
+        project.cmd("womm-image").words(&words).env("DOCKER_HOST", host)
+    };
+    let (dockerd, before, registry, base) = Push::of(&project, setup).broken_by(Signal::KILL);
+    let file = project.womm_file();
+    let name = file["image"].as_str().unwrap();
+    let repository = name.split_once('/').unwrap().1.split_once(':').unwrap().0;
+    assert!(registry.has(repository, "latest"), "{name}");
+    let after = dockerd.stock();
+    assert_eq!((after.containers, after.volumes), (before.containers, before.volumes));
+    let images = dockerd.docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]);
+    let mut images: Vec<_> = images.lines().collect();
+    images.sort_unstable();
+    let mut expected = [base.name.as_str(), name];
+    expected.sort_unstable();
+    assert_eq!(images, expected, "and nothing else");
+}
+
 #[test]
 fn not_back_in_time() {
     let project = Project::without_engine();
