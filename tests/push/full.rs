@@ -1,6 +1,7 @@
 //! Disks that are full: where Docker keeps images, and the registry's.
 
 use crate::picture::{Picture, shared};
+use harness::image::Labelled;
 use harness::registry::Config;
 use harness::{Dockerd, Project, Registry, tool};
 use std::fs;
@@ -47,6 +48,24 @@ fn docker_s() {
     assert_eq!(dockerd.stock(), before, "nothing is left");
     drop(base);
     drop(dockerd);
+    drop(disk);
+}
+
+#[test]
+fn the_folder_s() {
+    let project = Project::without_engine();
+    let base = Labelled::new(&project);
+    let disk = Disk::mount(&project.folder(), "64k");
+    let _ = fs::write(project.at("filled"), vec![0; 1 << 20]); // as much as there is room for
+    let out = project.womm().words("setup --yes --engine docker --base").arg(base.name()).run();
+    out.exits(3).writes("");
+    let last = out.stderr.lines().last().unwrap_or_default();
+    for words in ["womm-image: write \"", "/.womm\"", "free some space there"] {
+        out.holds(&format!("its last line holds {words:?}"), last.contains(words));
+    }
+    let names: Vec<_> = fs::read_dir(project.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["filled"], "nothing half-written");
+    base.nothing_was_made();
     drop(disk);
 }
 
