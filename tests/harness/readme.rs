@@ -1,5 +1,6 @@
 //! README's transcripts: what a test types and sees is what is there. WOMM_UPDATE_README=1 writes it there.
 
+use crate::screen::without;
 use std::fs;
 use std::path::Path;
 
@@ -32,24 +33,10 @@ pub fn has(test: &str, transcript: &str) {
 /// If that shell was not left by "exit".
 #[track_caller]
 pub fn shown(text: &str) -> String {
-    let mut out = String::new();
-    // What the line holds that comes after what is left out.
-    let mut until: Option<&str> = None;
-    for line in text.lines() {
-        if until.is_some_and(|end| !line.contains(end)) || line.starts_with("womm: ") {
-            continue;
-        }
-        until = match line {
-            line if line.contains("apt-get -qq install") => Some("$ "),
-            line if line.starts_with("pushing ") => Some("wrote "),
-            _ => None,
-        };
-        out.push_str(line);
-        out.push('\n');
-        if until.is_some() {
-            out.push_str("…\n");
-        }
-    }
+    let text = without(text, "apt-get -qq install", "$ ");
+    let text = without(&text, "pushing ", "wrote ");
+    let lines = text.lines().filter(|line| !line.starts_with("womm: "));
+    let out: String = lines.map(|line| format!("{line}\n")).collect();
     let end = out.rfind("$ exit\n").expect("how the test ended it");
     out[..end].to_owned()
 }

@@ -5,6 +5,9 @@ use crate::project::Project;
 use std::fs;
 use std::path::Path;
 
+/// What stands for each number that is measured.
+const NUMBER: &str = "1.23";
+
 /// What a program wrote, as text that is the same each time. `names` are shown as others: what a test chose, such as a
 /// folder, and what a reader would have there.
 pub fn text(project: &Project, names: &[(&str, &str)], seen: &str) -> String {
@@ -75,21 +78,44 @@ fn masked(text: &str, word: &str, letters: &str) -> String {
     out
 }
 
-/// With other ids of layers, sizes, times and ports.
+/// With other ids of layers, sizes, times and versions.
 pub fn measured(text: &str) -> String {
-    let word = |word: &str| {
+    let mut before = "";
+    let mut word = |word: &str| {
         let inner = word.trim_end_matches([':', ',', ';', '"']);
         let is_id = inner.len() == 12 && inner.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_date = inner.len() == 8 && inner.bytes().all(|b| b.is_ascii_digit());
         let is_number = inner.contains('.') && inner.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let is_unit = before == NUMBER && ["B", "kB", "MB", "GB", "TB"].contains(&inner.trim_end_matches("/s"));
         let known = match () {
             () if is_id => "0123456789ab",
-            () if is_number => "1.23",
-            () => return word.to_owned(),
+            () if is_date || is_number => NUMBER,
+            () if is_unit && inner.ends_with("/s") => "MB/s",
+            () if is_unit => "MB",
+            () => inner,
         };
+        before = if known == NUMBER { NUMBER } else { "" };
         known.to_owned() + &word[inner.len()..]
     };
-    let line = |line: &str| format!("{}\n", line.split(' ').map(word).collect::<Vec<_>>().join(" "));
-    text.lines().map(line).collect()
+    text.lines().map(|line| line.split(' ').map(&mut word).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+/// With "…" for the lines after each that holds one text, as far as one that holds the other.
+pub fn without(text: &str, after: &str, until: &str) -> String {
+    let (mut out, mut skips) = (String::new(), false);
+    for line in text.lines() {
+        skips = skips && !line.contains(until);
+        if skips {
+            continue;
+        }
+        out.push_str(line);
+        out.push('\n');
+        if line.contains(after) {
+            out.push_str("…\n");
+            skips = true;
+        }
+    }
+    out
 }
 
 /// Compares a text with a file of the tests.
@@ -122,6 +148,8 @@ mod tests {
         let text = "0f23456789ab: Pushed, 3.02 MB\npushed x: 1 of 1 layers, 3.02 MB in 0.1 s, 30.12 MB/s\n";
         let same = "0123456789ab: Pushed, 1.23 MB\npushed x: 1 of 1 layers, 1.23 MB in 1.23 s, 1.23 MB/s\n";
         assert_eq!(measured(text), same);
+        assert_eq!(measured("20221122 free: 9.12 GB in \"/x\"\n"), "1.23 free: 1.23 MB in \"/x\"\n");
+        assert_eq!(without("a\nb 1\nx\ny\n$ c\nb 2\nz\n", "b ", "$"), "a\nb 1\n…\n$ c\nb 2\n…\n");
         assert_eq!(
             masked("womm-task-abcdefgh created womm-task-x", "womm-task-", "prnmnvzi"),
             "womm-task-prnmnvzi created womm-task-x"

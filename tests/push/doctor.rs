@@ -3,7 +3,7 @@
 use crate::stub::Stub;
 use harness::image::Labelled;
 use harness::registry::Config;
-use harness::{Cmd, Engine, Project, Proxy, Registry, image};
+use harness::{Cmd, Engine, Project, Proxy, Registry, image, screen, tool};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -20,6 +20,8 @@ pub fn findings(cmd: Cmd) -> Vec<Value> {
         let state = finding["state"].as_str().unwrap();
         out.holds("a state is one of three", ["ok", "wrong", "unknown"].contains(&state));
         out.holds("each says something", !finding["detail"].as_str().unwrap().is_empty());
+        let has_remedy = finding["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty());
+        out.holds(&format!("what is wrong has a remedy: {finding}"), has_remedy || state != "wrong");
     }
     all
 }
@@ -40,6 +42,18 @@ fn is_wrong(findings: &[Value], check: &str, words: &[&str]) {
     }
 }
 
+/// Compares a table with the file of that name, whatever its columns' widths.
+#[track_caller]
+fn shows(project: &Project, name: &str, table: &str) {
+    let root = tool("docker", ["info", "--format", "{{.DockerRootDir}}"]);
+    let folder = project.folder();
+    let names = [(folder.to_str().unwrap(), "/home/audrey/supercool"), (root.trim(), "/var/lib/docker")];
+    let text = screen::measured(&screen::text(project, &names, table));
+    let row = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join(" | ").trim_end().to_owned() + "\n";
+    let rows: String = text.lines().filter(|line| !line.starts_with('-')).map(row).collect();
+    screen::is(&format!("push/screens/{name}"), &rows);
+}
+
 #[test]
 fn all_is_well() {
     let project = Engine::Docker.project();
@@ -48,6 +62,7 @@ fn all_is_well() {
     for words in ["CHECK", "STATE", "DETAIL", "REMEDY", "GNU parallel", "docker's disk", ".womm", "API 1."] {
         out.holds(&format!("the table has {words:?}"), out.text().contains(words));
     }
+    shows(&project, "doctor.txt", out.text());
     let all = findings(project.womm().args(["doctor", "--json", "--base", &image::base()]));
     for check in [".womm", "GNU parallel", "docker", "docker's disk", "image", "base image"] {
         assert_eq!(of(&all, check)["state"], "ok", "{all:#?}");

@@ -3,7 +3,7 @@
 use crate::picture::{Picture, shared};
 use harness::image::Labelled;
 use harness::registry::Config;
-use harness::{Outcome, Project, Proxy, Registry, Terminal, tool};
+use harness::{Outcome, Project, Proxy, Registry, Terminal, screen, tool};
 use std::time::Duration;
 
 fn push(project: &Project, image: &str) -> Outcome {
@@ -35,6 +35,12 @@ fn only_those_that_changed() {
     let third = push(&project, &image.name);
     said(&third, "1 of 2 layers, 1.0", 2);
     third.holds("the other stays", third.stderr.contains("1 were there"));
+    // Layers are beside each other: which is first is chance.
+    let text = screen::text(&project, &[(&registry.name, "registry.example.org")], &third.stderr);
+    let text = screen::measured(&text);
+    let mut lines: Vec<_> = text.lines().collect();
+    lines[1..3].sort_unstable();
+    screen::is("push/screens/push.txt", &(lines.join("\n") + "\n"));
 }
 
 /// How many layers a setup pushed, and of how many.
@@ -110,4 +116,24 @@ fn an_interrupted_one_ends_at_once() {
     run.until("its first line", |run| run.stderr().contains("pushing").then_some(()));
     run.signal(harness::Signal::INT);
     run.finish().exits(130);
+}
+
+#[test]
+fn an_interrupted_pull_leaves_nothing() {
+    let project = Project::without_engine();
+    let registry = Registry::start(&project, &Config::default());
+    let proxy = Proxy::tcp(([127, 0, 0, 1], registry.port).into());
+    let image = Picture::new(&project, &shared(), &format!("{}/x:1", proxy.address()), 3_000_000);
+    push(&project, &image.name).succeeds();
+    tool("docker", ["image", "rm", "--force", &image.name]);
+    proxy.delay(Duration::from_millis(50));
+    let mut run = project.womm().words("setup --yes --engine docker --base").arg(&image.name).start();
+    run.until("its first line", |run| run.stderr().contains("pulling").then_some(()));
+    // In the middle of it, or before; not at its end.
+    proxy.hold();
+    run.signal(harness::Signal::INT);
+    run.finish().exits(130);
+    assert!(!project.at(".womm").exists());
+    let there = tool("docker", ["image", "ls", "--quiet", "--filter", &format!("reference={}", image.name)]);
+    assert_eq!(there, "", "it was not pulled");
 }

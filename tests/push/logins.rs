@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use harness::image::Labelled;
 use harness::registry::{Config, PASSWORD, USER};
-use harness::{Cmd, Project, Registry, tool};
+use harness::{Cmd, Project, Registry, screen, tool};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -45,8 +45,9 @@ impl<'a> Pusher<'a> {
     }
 
     /// Asserts that a push is refused with these words in its last line, and that setup is before it makes anything: in its one.
+    /// Both lines.
     #[track_caller]
-    pub fn is_refused(&self, words: &[&str]) {
+    pub fn is_refused(&self, words: &[&str]) -> String {
         let out = self.push().run();
         out.exits(3).writes("");
         let last = out.stderr.lines().last().unwrap_or_default();
@@ -56,15 +57,17 @@ impl<'a> Pusher<'a> {
                 last.starts_with("womm-image: push ") && last.contains(word),
             );
         }
-        self.setup_is_refused(words);
+        format!("{last}\n{}", self.setup_is_refused(words))
     }
 
     /// The same for setup alone.
     #[track_caller]
-    fn setup_is_refused(&self, words: &[&str]) {
-        self.setup().run().refuses(3, words);
+    fn setup_is_refused(&self, words: &[&str]) -> String {
+        let out = self.setup().run();
+        out.refuses(3, words);
         assert!(!self.project.at(".womm").exists(), "nothing is written");
         self.base.nothing_was_made();
+        out.stderr
     }
 
     /// Asserts that both work; the repository that setup pushed to.
@@ -107,9 +110,11 @@ fn in_the_config() {
     let registry = Registry::start(&project, &Config::default().with_password());
     let pusher = Pusher::new(&project, &registry);
     let login = format!("docker login {}", registry.name);
-    pusher.is_refused(&[&format!("there is no login for {}: run `{login}`", registry.name)]);
+    let mut said = pusher.is_refused(&[&format!("there is no login for {}: run `{login}`", registry.name)]);
     configure(&project, &password(&registry.name, "open barley"));
-    pusher.is_refused(&["unauthorized", &login]);
+    said += &pusher.is_refused(&["unauthorized", &login]);
+    let said = screen::text(&project, &[(&registry.name, "registry.example.org")], &said);
+    screen::is("push/screens/logins.txt", &said);
     let docker = project.cmd("docker").args(["login", &registry.name, "--username", USER, "--password-stdin"]);
     docker.stdin(PASSWORD).run().succeeds();
     pusher.is_taken_without_a_trace();

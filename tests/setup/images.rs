@@ -1,7 +1,7 @@
 //! Base images that are not a plain Debian, and what is installed in them.
 
 use crate::world::{World, it_works, prompt, run};
-use harness::tool;
+use harness::{screen, tool};
 
 #[test]
 fn one_that_has_nothing_but_busybox() {
@@ -62,6 +62,9 @@ fn one_that_lacks_perl_which_is_installed_with_apt_get() {
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
     assert!(!seen.contains("still lacks"), "{seen}");
+    let text = screen::without(&world.text(&seen), "sudo apt-get", "prompt> exit");
+    let text = screen::without(&text, "[y] > y", "Does it work?");
+    screen::is("setup/screens/perl.txt", text.trim_end_matches("…\n"));
     world.only_the_image_was_made();
     world
         .job("hello; perl -e 'print \"perl\\n\"'; ls /var/lib/apt/lists | wc -l")

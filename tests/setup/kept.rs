@@ -17,7 +17,7 @@ fn kept(world: &World) -> String {
 
 #[test]
 fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
-    let world = World::new();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("--env GIVEN=1");
     run(
         &mut terminal,
@@ -36,7 +36,7 @@ fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
     let lines: Vec<_> = said.lines().collect();
     let cwd = world.folder().join("made-sub");
     assert_eq!(lines, ["done", "two  words-1", cwd.to_str().unwrap()], "{said}");
-    it_works(terminal);
+    world.shows("continue.txt", &it_works(terminal));
     world.only_the_image_was_made();
     world.job("cat /opt/file; echo \"$KEPT\"").succeeds().writes("done\ntwo  words\n");
     assert!(container.starts_with("womm-setup-"));
@@ -44,7 +44,7 @@ fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
 
 #[test]
 fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
-    let world = World::new();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("");
     run(&mut terminal, "echo done | sudo tee /opt/file >/dev/null");
     kill_process(terminal.pid(), Signal::KILL).unwrap();
@@ -64,6 +64,7 @@ fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     assert!(seen.contains("womm setup --continue"), "{seen}");
+    world.shows("kept.txt", &seen);
     kept(&world);
     // Who does not want it is rid of it.
     let mut terminal = world.terminal("");
