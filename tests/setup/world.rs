@@ -205,11 +205,17 @@ pub fn run(terminal: &mut Terminal, line: &str) -> String {
     terminal.until("prompt> ").replace("\x1b[?2004l\r", "").replace("\x1b[?2004h", "")
 }
 
+/// Waits for a question, and answers it.
+#[track_caller]
+pub fn answer(terminal: &mut Terminal, question: &str, keys: &str) {
+    terminal.answer(question, keys);
+}
+
 /// Leaves the shell; it works.
 #[track_caller]
 pub fn it_works(mut terminal: Terminal) -> String {
     terminal.keys("exit\n");
-    terminal.answer("Does it work? y/n", "y\n");
+    answer(&mut terminal, "Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
     seen
