@@ -9,7 +9,12 @@ use serde_json::{Value, json};
 fn findings(cmd: Cmd) -> Vec<Value> {
     let out = cmd.run();
     let all = out.json()["findings"].as_array().unwrap().clone();
-    out.exits(i32::from(all.iter().any(|finding| finding["state"] == "wrong")));
+    let wrong: Vec<_> = all.iter().filter(|finding| finding["state"] == "wrong").collect();
+    out.exits(i32::from(!wrong.is_empty()));
+    for finding in wrong {
+        let has_remedy = finding["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty());
+        out.holds(&format!("what is wrong has a remedy: {finding}"), has_remedy);
+    }
     all
 }
 

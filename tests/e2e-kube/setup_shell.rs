@@ -1,63 +1,76 @@
-//! `womm setup` as a person does it who has a cluster: what is asked, the shell, the push, the first result.
+//! `womm setup` as a person does it who has a cluster: README's first steps there, typed as they are there, and what is there
+//! is what came.
 
-use harness::{Engine, Project, Terminal, image, tool};
+use crate::cluster::engine;
+use harness::image::Labelled;
+use harness::{Audrey, Cmd, Project, Terminal, readme, screen};
 use std::fs;
-use std::process::Command;
-
-/// Removed when it is dropped.
-struct Image(String);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = Command::new("docker").args(["image", "rm", "--force", &self.0]).output();
-    }
-}
+use std::path::Path;
 
 #[test]
 fn from_the_first_question_to_the_first_result() {
-    let project = Project::without_image(Engine::Kube);
-    let prefix = format!("{}/by-hand-", std::env::var("WOMM_TEST_REGISTRY").unwrap());
-    let mut terminal = Terminal::start(project.womm().arg("setup"), 33, 101);
-    let mut answer = |question: &str, keys: &str| {
-        terminal.until(question);
-        terminal.until("> ");
-        terminal.keys(&format!("{keys}\n"));
+    let project = Project::without_image(engine());
+    let base = Labelled::new(&project);
+    let (folder, other) = (project.home().join("supercool"), project.home().join("other"));
+    let kubeconfig = project.home().join(".kube/config");
+    for folder in [&folder, &other, &project.home().join(".kube")] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::copy(std::env::var("WOMM_TEST_KUBECONFIG").unwrap(), &kubeconfig).unwrap();
+    let audrey = Audrey::takes(&project, &[&folder, &other, &kubeconfig]);
+    // The cluster is the one that the kubeconfig in HOME selects, as for everybody.
+    let cmd = |program: &str, folder: &Path| -> Cmd {
+        let cmd = project.cmd(program).cwd(folder).env_remove("KUBECONFIG").env_remove("LS_COLORS");
+        match &audrey {
+            Some(audrey) => audrey.runs(cmd),
+            None => cmd,
+        }
     };
-    answer("How do you want to share", "");
-    answer("base image for your operating system", &image::base());
-    answer("What is a prefix", &prefix);
-    terminal.until("are installed: perl");
-    terminal.until_any(&["# ", "$ "]);
-    terminal.keys("export GREETING=hey; echo tool | sudo tee /opt/tool; exit\n");
-    terminal.until("Does it work? y/n");
-    terminal.until("> ");
-    terminal.keys("y\n");
+    let registry = std::env::var("WOMM_TEST_REGISTRY").unwrap();
+    let prefix = format!("{registry}/team/");
+    let shell = cmd("bash", &folder).words("--norc --noprofile -i").env("PS1", "$ ");
+    let mut terminal = Terminal::start(shell, 50, 200);
+    terminal.line("$ ", "womm setup");
+    terminal.answer("How do you want to share", "\n");
+    terminal.answer("base image for your operating system", &format!("{}\n", base.name()));
+    terminal.answer("What is a prefix", &format!("{prefix}\n"));
+    terminal.line("$ ", "sudo apt-get -qq update");
+    terminal.line("$ ", "sudo apt-get -qq install hello");
+    terminal.line("$ ", "export GREETING=hey");
+    terminal.line("$ ", "hello --greeting=\"$GREETING\"");
+    terminal.line("$ ", "exit");
+    terminal.answer("Does it work? y/n", "y\n");
+    terminal.until("my machine");
+    terminal.line("$ ", "womm parallel -k --kube-pods 2 -- 'hello --greeting=\"$GREETING, {}\"' ::: you me");
+    terminal.until("deleted");
+    terminal.until("$ ");
+    terminal.keys("exit\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
-    let image = Image(project.womm_file()["image"].as_str().unwrap().to_owned());
-    assert!(image.0.starts_with(&format!("{prefix}womm-image-")), "{}", image.0);
+    let text = fs::read_to_string(folder.join(".womm")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let image = file["image"].as_str().unwrap();
+    assert!(image.starts_with(&format!("{prefix}womm-image-")), "{image}");
+    base.only_was_made(image);
     assert_eq!(fs::read_to_string(project.home().join(".womm_prefix")).unwrap(), format!("{prefix}\n"));
-    let run = project.parallel(1).words("-n0 --").arg("echo $GREETING; cat /opt/tool").words("::: 1").run();
-    run.succeeds().writes("hey\ntool\n").task(); // it says that the image is pulled
+    let names = [
+        (folder.to_str().unwrap(), "/home/audrey/supercool"),
+        (base.name(), "debian:12"),
+        (&registry, "registry.example.org"),
+    ];
+    readme::has("tests/e2e-kube/setup_shell.rs", &readme::shown(&screen::text(&project, &names, &seen)));
 
     // The prefix is asked once: another folder has it from there.
-    let other = project.root().join("other");
-    fs::create_dir(&other).unwrap();
-    let mut terminal = Terminal::start(project.womm().arg("setup").cwd(&other), 33, 101);
-    terminal.until("[4] > ");
-    terminal.keys("\n");
-    terminal.until("[ubuntu:22.04] > ");
-    terminal.keys(&format!("{}\n", image::base()));
+    let mut terminal = Terminal::start(cmd("womm", &other).arg("setup"), 33, 101);
+    terminal.answer("How do you want to share", "\n");
+    terminal.answer("base image for your operating system", &format!("{}\n", base.name()));
     terminal.until("are installed: perl");
     terminal.until_any(&["# ", "$ "]);
     terminal.keys("exit\n");
-    terminal.until("Does it work? y/n");
-    terminal.until("> ");
-    terminal.keys("*\n");
+    terminal.answer("Does it work? y/n", "*\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     assert!(!seen.contains("What is a prefix"), "{seen}");
     assert_eq!(fs::read_dir(&other).unwrap().count(), 0, "nothing is left");
-    let containers = tool("docker", ["ps", "--all", "--format", "{{.Image}} {{.Names}}"]);
-    assert!(!containers.contains(&image.0), "{containers}");
+    base.only_was_made(image);
 }

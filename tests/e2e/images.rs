@@ -21,8 +21,7 @@ fn an_image_that_setup_never_saw() {
 fn setup_writes_what_a_run_needs_and_leaves_nothing_else() {
     let project = Project::without_image(Engine::under_test());
     let engine = project.engine();
-    // A name of its own, by which containers of it are found.
-    let base = image::Named::tag(&image::base(), "setup-base");
+    let base = image::Labelled::new(&project);
     let image = image::Named::new(engine, "setup");
     let mut setup = project.womm().words("setup --yes --base").arg(base.name());
     setup = setup.args(["--engine", engine.name(), "--env", "A=1 2", "--env", "B", "--name", image.name()]);
@@ -36,13 +35,13 @@ fn setup_writes_what_a_run_needs_and_leaves_nothing_else() {
     // Again: the same image, with what is there now.
     setup.env("B", "now").run().succeeds();
     assert_eq!(project.womm_file(), file);
+    base.only_was_made(image.name());
     let run = project.parallel(1).words("-n0 --").arg("echo $A-$B").words("::: 1").run();
     run.succeeds().writes("1 2-now\n").quiet_task();
 
     let names: Vec<_> = fs::read_dir(project.folder()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, [".womm"], "setup leaves no file");
-    let text = tool("docker", ["ps", "--all", "--no-trunc", "--format", "{{.Image}}"]);
-    assert!(!text.lines().any(|line| line == base.name()), "setup leaves no container");
+    base.only_was_made(image.name());
 }
 
 /// The base image without a program, for as long as this lives.
@@ -77,15 +76,20 @@ fn an_image_without_perl_fails_jobs_and_says_so() {
 #[test]
 fn what_setup_is_given_wrong_changes_nothing() {
     let project = Project::without_image(Engine::under_test());
+    let base = image::Labelled::new(&project);
+    let of_base = format!("setup --yes --base {} --engine", base.name());
     let refused = |words: &str, code: i32, named: &str| {
         let run = project.womm().words(words).run();
         run.exits(code).writes("").holds(&format!("it names {named}"), run.stderr.contains(named));
         assert!(!project.at(".womm").exists(), "nothing is written");
+        base.nothing_was_made();
     };
     refused("setup --yes --engine docker --base no-such-image-here:7", 3, "no-such-image-here:7");
     refused("setup --yes --engine docker --base not..a//name", 2, "not..a//name");
     refused("setup --yes --engine podman", 2, "podman");
     refused("setup --yes --engine docker --share lazy", 2, "lazy");
-    refused("setup --yes --engine docker --env NO_SUCH_VARIABLE", 2, "NO_SUCH_VARIABLE");
-    refused("setup --yes --engine kube --base womm-test-base:1", 2, "--prefix");
+    refused(&format!("{of_base} docker --env NO_SUCH_VARIABLE"), 2, "NO_SUCH_VARIABLE");
+    refused(&format!("{of_base} docker --env 1A=x"), 2, "1A");
+    refused(&format!("{of_base} docker --name A:b"), 2, "A:b");
+    refused(&format!("{of_base} kube"), 2, "--prefix");
 }

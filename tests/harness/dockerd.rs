@@ -99,6 +99,31 @@ impl Dockerd {
         let host = self.host();
         tool("docker", ["--host", &host].iter().chain(args))
     }
+
+    /// All that it has, whoever made it: to be compared.
+    ///
+    /// # Panics
+    /// If it does not say.
+    #[track_caller]
+    pub fn stock(&self) -> Stock {
+        let images = ["image", "ls", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"];
+        Stock {
+            containers: self.docker(&["ps", "--all", "--format", "{{.Names}}"]),
+            images: self.docker(&images),
+            volumes: self.docker(&["volume", "ls", "--quiet"]),
+        }
+    }
+}
+
+/// What a Docker engine has.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stock {
+    /// Names of containers, running or not.
+    pub containers: String,
+    /// Ids and names of images, those below others too.
+    pub images: String,
+    /// Volumes.
+    pub volumes: String,
 }
 
 impl Drop for Dockerd {

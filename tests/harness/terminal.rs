@@ -98,6 +98,28 @@ impl Terminal {
         }
     }
 
+    /// Waits for a question, and for the prompt under it, and answers.
+    ///
+    /// # Panics
+    /// As [`Terminal::until`].
+    #[track_caller]
+    pub fn answer(&mut self, question: &str, keys: &str) {
+        self.until(question);
+        self.until("> ");
+        self.keys(keys);
+    }
+
+    /// Waits for a shell's prompt, and types a line, whose echo is waited for.
+    ///
+    /// # Panics
+    /// As [`Terminal::until`].
+    #[track_caller]
+    pub fn line(&mut self, prompt: &str, line: &str) {
+        self.until(prompt);
+        self.keys(&format!("{line}\n"));
+        self.until("\r\n");
+    }
+
     /// Reads what is there; false if there can't come more.
     fn read(&mut self) -> bool {
         let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };

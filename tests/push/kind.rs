@@ -2,6 +2,7 @@
 //! which a containerd runs, the workstation's own.
 
 use crate::picture::shared;
+use harness::image::Labelled;
 use harness::{LONG, Project, image, tool, until};
 use std::fs;
 use std::process::{Command, Stdio};
@@ -83,13 +84,16 @@ fn the_image_is_loaded_into_each_node() {
     let kubeconfig = kubeconfig(&project, &cluster);
     let cmd = |words: &str| project.cmd("womm-image").words(words).env("KUBECONFIG", &kubeconfig);
     // Without a node it is no place for an image.
-    let setup = cmd("setup --yes --engine kube --share none --base").arg(image::base());
+    let base = Labelled::new(&project);
+    let setup = cmd("setup --yes --engine kube --share none --base").arg(base.name());
     setup.clone().run().refuses(3, &[&cluster, "no running node", "--prefix"]);
+    base.nothing_was_made();
     let nodes = [Node::new(&cluster, 1), Node::new(&cluster, 2)];
     let out = setup.run();
     out.succeeds();
     let name = project.womm_file()["image"].as_str().unwrap().to_owned();
     assert!(name.starts_with("womm-image-") && name.ends_with(":loaded"), "{name}");
+    base.only_was_made(&name);
     for node in &nodes {
         out.holds("each node is named", out.stderr.contains(&format!("{}: Loaded, ", node.0)));
         let list = node.ctr(&["images", "list", "--quiet"]).unwrap();
@@ -101,6 +105,7 @@ fn the_image_is_loaded_into_each_node() {
     let registry = crate::doctor::of(&found, "registry");
     assert!(registry["state"] == "ok" && registry["detail"].as_str().unwrap().contains(&nodes[1].0), "{registry}");
     tool("docker", ["image", "rm", "--force", &name]);
+    base.nothing_was_made();
 }
 
 /// What it started may live on, with its output open: nothing comes of that but the end of the load.

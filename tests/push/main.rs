@@ -11,6 +11,7 @@ mod layers;
 mod logins;
 mod picture;
 mod stopped;
+mod stub;
 mod tls;
 mod token;
 mod tokens;

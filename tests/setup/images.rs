@@ -1,8 +1,7 @@
 //! Base images that are not a plain Debian, and what is installed in them.
 
-use crate::screen;
-use crate::world::{World, answer, it_works, prompt, run};
-use harness::tool;
+use crate::world::{World, it_works, prompt, run};
+use harness::{screen, tool};
 
 #[test]
 fn one_that_has_nothing_but_busybox() {
@@ -12,11 +11,11 @@ fn one_that_has_nothing_but_busybox() {
         run(&mut terminal, "id -u; cd /tmp; export FOUND=it; echo x | sudo tee /bin/made >/dev/null; sudo id -u");
     assert!(said.ends_with("0\r\n"), "{said}");
     terminal.keys("exit\n");
-    answer(&mut terminal, "It has no package manager", "n\n");
+    terminal.answer("It has no package manager", "n\n");
     prompt(&mut terminal);
     assert_eq!(run(&mut terminal, "pwd; echo $FOUND; cat /bin/made"), "/tmp\r\nit\r\nx\r\n");
     let seen = it_works(terminal);
-    screen::is(&world, "busybox.txt", &seen);
+    world.shows("busybox.txt", &seen);
     world.only_the_image_was_made();
     let run = ["run", "--rm", &world.image(), "/bin/sh", "-c", "cat /bin/made; echo $FOUND"];
     assert_eq!(tool("docker", run), "x\nit\n");
@@ -53,11 +52,14 @@ fn one_that_lacks_perl_which_is_installed_with_apt_get() {
     let said = run(&mut terminal, "sudo apt-get install -qq --yes hello; echo status $?");
     assert!(said.ends_with("status 0\r\n"), "{said}");
     terminal.keys("exit\n");
-    answer(&mut terminal, "Install it with apt-get? y/n", "y\n");
-    answer(&mut terminal, "Does it work? y/n", "y\n");
+    terminal.answer("Install it with apt-get? y/n", "y\n");
+    terminal.answer("Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 0, "{seen}");
     assert!(!seen.contains("still lacks"), "{seen}");
+    let text = screen::without(&world.text(&seen), "sudo apt-get", "prompt> exit");
+    let text = screen::without(&text, "[y] > y", "Does it work?");
+    screen::is("setup/screens/perl.txt", text.trim_end_matches("…\n"));
     world.only_the_image_was_made();
     world
         .job("hello; perl -e 'print \"perl\\n\"'; ls /var/lib/apt/lists | wc -l")

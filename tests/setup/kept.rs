@@ -1,6 +1,6 @@
 //! Terminals that are closed and programs that are killed: what was done in the shell is not lost.
 
-use crate::world::{World, answer, it_works, prompt, run, throw_away, until_stopped};
+use crate::world::{World, it_works, prompt, run, throw_away, until_stopped};
 use harness::{Signal, Terminal};
 use rustix::process::kill_process;
 
@@ -17,7 +17,7 @@ fn kept(world: &World) -> String {
 
 #[test]
 fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
-    let world = World::new();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("--env GIVEN=1");
     run(
         &mut terminal,
@@ -36,7 +36,7 @@ fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
     let lines: Vec<_> = said.lines().collect();
     let cwd = world.folder().join("made-sub");
     assert_eq!(lines, ["done", "two  words-1", cwd.to_str().unwrap()], "{said}");
-    it_works(terminal);
+    world.shows("continue.txt", &it_works(terminal));
     world.only_the_image_was_made();
     world.job("cat /opt/file; echo \"$KEPT\"").succeeds().writes("done\ntwo  words\n");
     assert!(container.starts_with("womm-setup-"));
@@ -44,7 +44,7 @@ fn a_closed_terminal_keeps_the_shell_and_continue_goes_on() {
 
 #[test]
 fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
-    let world = World::new();
+    let world = World::new().for_audrey();
     let mut terminal = world.shell("");
     run(&mut terminal, "echo done | sudo tee /opt/file >/dev/null");
     kill_process(terminal.pid(), Signal::KILL).unwrap();
@@ -52,7 +52,7 @@ fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     kept(&world);
     // While it is there, the next one offers it.
     let mut terminal = world.terminal("");
-    answer(&mut terminal, "Go on with it?", "\n");
+    terminal.answer("Go on with it?", "\n");
     prompt(&mut terminal);
     assert_eq!(run(&mut terminal, "cat /opt/file").trim_end(), "done");
     // And whoever is in it is not disturbed.
@@ -60,15 +60,16 @@ fn a_killed_setup_leaves_the_shell_stopped_and_the_next_one_asks() {
     assert!(code == 3 && seen.contains("leave that one first"), "{seen}");
     // ^D once too often: nothing is lost, and one line says where it is.
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "\x04");
+    terminal.answer("Does it work? y/n", "\x04");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     assert!(seen.contains("womm setup --continue"), "{seen}");
+    world.shows("kept.txt", &seen);
     kept(&world);
     // Who does not want it is rid of it.
     let mut terminal = world.terminal("");
-    answer(&mut terminal, "Go on with it?", "n\n");
-    answer(&mut terminal, "Where do you want", "*\n");
+    terminal.answer("Go on with it?", "n\n");
+    terminal.answer("Where do you want", "*\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
     world.nothing_was_made();
@@ -89,7 +90,7 @@ fn signals_and_ctrl_c_at_the_last_question_keep_it_too() {
     let mut terminal = world.terminal("--continue");
     prompt(&mut terminal);
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "\x03");
+    terminal.answer("Does it work? y/n", "\x03");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 130, "{seen}");
     kept(&world);
@@ -124,7 +125,7 @@ fn a_failure_after_the_shell_loses_nothing() {
     // Where the file is to be, something else is now.
     std::fs::create_dir(world.folder().join(".womm")).unwrap();
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "y\n");
+    terminal.answer("Does it work? y/n", "y\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 3, "{seen}");
     assert!(seen.contains("/.womm\"") && seen.contains("womm setup --continue"), "{seen}");

@@ -6,10 +6,10 @@
 
 mod again;
 mod images;
+mod interrupted;
 mod kept;
 mod questions;
 mod readme;
-mod screen;
 mod shell;
 mod sudo;
 mod world;

@@ -1,7 +1,6 @@
 //! The questions before the shell: their order, defaults, wrong answers, and how they are quit.
 
-use crate::screen;
-use crate::world::{World, answer, it_works, prompt, run, throw_away};
+use crate::world::{World, it_works, prompt, run, throw_away};
 use harness::Terminal;
 use std::fs;
 
@@ -52,7 +51,7 @@ fn each_can_be_quit_and_nothing_is_left() {
 fn wrong_answers_are_asked_again() {
     let world = World::new();
     let seen = quit(&world, &["", "7", "x", "1", "Not A Name"], "*\n", 1);
-    screen::is(&world, "wrong-answers-docker.txt", &seen);
+    world.shows("wrong-answers-docker.txt", &seen);
     select_a_cluster(&world);
     let mut terminal = world.terminal("");
     for line in ["1", "2", "3", "0", "lazily", "", "a b", world.base()] {
@@ -66,7 +65,7 @@ fn wrong_answers_are_asked_again() {
     }
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
-    screen::is(&world, "wrong-answers-kube.txt", &seen);
+    world.shows("wrong-answers-kube.txt", &seen);
     world.nothing_was_made();
 }
 
@@ -74,8 +73,8 @@ fn wrong_answers_are_asked_again() {
 fn what_an_option_says_is_not_asked() {
     let world = World::new();
     let mut terminal = world.terminal("--engine docker --network none");
-    answer(&mut terminal, "How do you want to share", "2\n");
-    answer(&mut terminal, "base image", &format!("{}\n", world.base()));
+    terminal.answer("How do you want to share", "2\n");
+    terminal.answer("base image", &format!("{}\n", world.base()));
     prompt(&mut terminal);
     assert_eq!(run(&mut terminal, "ls /sys/class/net"), "lo\r\n");
     let seen = it_works(terminal);
@@ -84,7 +83,7 @@ fn what_an_option_says_is_not_asked() {
     world.only_the_image_was_made();
     // The last answers are the defaults of the next time.
     let mut terminal = world.terminal("");
-    answer(&mut terminal, "*) never mind, quit", "\n");
+    terminal.answer("*) never mind, quit", "\n");
     prompt(&mut terminal);
     let seen = terminal.seen();
     assert!(seen.contains("[2] > ") && seen.contains("Starting from womm-image-"), "{seen}");

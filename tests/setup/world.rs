@@ -1,25 +1,26 @@
 //! A project, a base image for it, and the proof that nothing else is left.
 
-use harness::{Cmd, Engine, Outcome, Project, Terminal, image, tool, until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::image::Labelled;
+use harness::inside::{self, Allowed};
+use harness::{Audrey, Cmd, Engine, Outcome, Project, Terminal, screen, tool, until};
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Some user who is not the one that runs the tests.
-const AUDREY: (u32, u32) = (4242, 4343);
 
 /// A test's world.
 pub struct World {
+    base: Labelled,
     pub project: Project,
-    base: String,
-    label: String,
     /// Who runs setup, if it is not who runs the tests.
-    user: Option<Vec<String>>,
+    user: Option<Audrey>,
     folder: PathBuf,
+    home: PathBuf,
 }
+
+/// What the user has here, and is in no image: in the environment, in the Docker config, on lines that were typed.
+const SECRETS: &[&str] = &["secret-of-the-environment", PASSWORD, "typed-secret"];
+const PASSWORD: &str = "secret-of-the-config";
 
 impl World {
     /// With the small Debian.
@@ -29,47 +30,35 @@ impl World {
 
     /// With what more lines of a Dockerfile make of it.
     pub fn on(more: &str) -> Self {
-        let made = Self::empty();
-        let text = format!("FROM {}\nLABEL {}\n{more}", image::base(), made.label);
-        let mut build = Command::new("docker");
-        build
-            .env("DOCKER_BUILDKIT", "0")
-            .stderr(Stdio::null())
-            .args(["build", "--quiet", "--tag", &made.base, "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null());
-        let mut build = build.spawn().unwrap();
-        build.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        assert!(build.wait().unwrap().success(), "docker build of\n{text}");
-        made
+        let project = Project::without_image(Engine::Docker);
+        let base = Labelled::on(&project, more);
+        Self::with(project, base)
     }
 
     /// With nothing but busybox: neither bash nor perl nor a package manager, not even /etc/passwd.
     pub fn busybox() -> Self {
-        let made = Self::empty();
+        let project = Project::without_image(Engine::Docker);
         let program =
             std::env::var("WOMM_TEST_BUSYBOX").expect("WOMM_TEST_BUSYBOX: tests/run names a static busybox there");
-        let root = made.project.root().join("busybox");
+        let root = project.root().join("busybox");
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::copy(&program, root.join("bin/busybox")).unwrap();
         for name in tool(&program, ["--list"]).lines() {
             let _ = std::os::unix::fs::symlink("busybox", root.join("bin").join(name)); // busybox itself is in the list
         }
-        let archive = made.project.root().join("busybox.tar");
+        let archive = project.root().join("busybox.tar");
         tool("tar", ["-C", root.to_str().unwrap(), "-cf", archive.to_str().unwrap(), "."]);
-        let label = format!("LABEL {}", made.label);
-        tool("docker", ["import", "-c", &label, "-c", "CMD [\"/bin/sh\"]", archive.to_str().unwrap(), &made.base]);
-        made
+        let base = Labelled::import(&project, &archive, "CMD [\"/bin/sh\"]");
+        Self::with(project, base)
     }
 
-    fn empty() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let project = Project::without_image(Engine::Docker);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let base = format!("womm-test-setup-{}-{number}:1", std::process::id());
-        let (label, folder) = (format!("womm.test={}", project.mark()), project.folder());
-        image::remove_labelled(&label);
-        Self { project, base, label, user: None, folder }
+    fn with(project: Project, base: Labelled) -> Self {
+        let (folder, home) = (project.folder(), project.home());
+        let login = STANDARD.encode(format!("audrey:{PASSWORD}"));
+        fs::create_dir(home.join(".docker")).unwrap();
+        let config = format!("{{\"auths\": {{\"registry.example.org\": {{\"auth\": \"{login}\"}}}}}}");
+        fs::write(home.join(".docker/config.json"), config).unwrap();
+        Self { base, project, user: None, folder, home }
     }
 
     /// In another folder below the test's, which is made.
@@ -79,36 +68,27 @@ impl World {
         self
     }
 
+    /// With another HOME below the test's folder, which is made.
+    pub fn at_home_in(mut self, home: &Path) -> Self {
+        fs::create_dir_all(home).unwrap();
+        self.home = home.to_owned();
+        self
+    }
+
     /// As a plain user, who is in a group more; where the tests are run by one, as that one.
     pub fn for_audrey(mut self) -> Self {
-        if !rustix::process::getuid().is_root() {
-            return self;
-        }
-        let root = self.project.root();
-        for path in
-            [self.project.folder(), self.folder.clone(), self.project.home(), root.join("run"), root.join("out")]
-        {
-            chown(path, Some(AUDREY.0), Some(AUDREY.1)).unwrap();
-        }
-        chown(self.project.home().join(".parallel"), Some(AUDREY.0), Some(AUDREY.1)).unwrap();
-        // The programs may be in a folder that only root can enter.
-        let (from, to) = (harness::project::programs(), root.join("bin"));
-        tool("cp", ["-rL", from.to_str().unwrap(), to.to_str().unwrap()]);
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
-        let docker = fs::metadata("/var/run/docker.sock").map_or(AUDREY.1, |socket| socket.gid());
-        let groups = format!("{},{docker},4444", AUDREY.1);
-        let words = ["--reuid", &AUDREY.0.to_string(), "--regid", &AUDREY.1.to_string(), "--groups", &groups];
-        self.user = Some(words.map(str::to_owned).to_vec());
+        self.user = Audrey::takes(&self.project, &[&self.folder, &self.home]);
         self
     }
 
     /// A program, as the user and in the folder of this test.
     pub fn cmd(&self, program: &str) -> Cmd {
-        let cmd = self.project.cmd(program).cwd(&self.folder).env_remove("LS_COLORS");
-        let Some(user) = &self.user else { return cmd };
-        let path = format!("{}:{}", self.project.root().join("bin").display(), std::env::var("PATH").unwrap());
-        let words: Vec<_> = user.iter().map(String::as_str).collect();
-        cmd.env("PATH", path).env("USER", "audrey").env("LOGNAME", "audrey").by("setpriv", &words)
+        let cmd = self.project.cmd(program).cwd(&self.folder).env("HOME", &self.home).env_remove("LS_COLORS");
+        let cmd = cmd.env("NOT_EXPORTED_THERE", SECRETS[0]);
+        match &self.user {
+            Some(audrey) => audrey.runs(cmd),
+            None => cmd,
+        }
     }
 
     /// `womm setup`.
@@ -123,7 +103,7 @@ impl World {
 
     /// `womm setup --engine docker --share bind --base …`: only the shell is left to come; at its prompt.
     pub fn shell(&self, words: &str) -> Terminal {
-        let words = format!("--engine docker --share bind --base {} {words}", self.base);
+        let words = format!("--engine docker --share bind --base {} {words}", self.base());
         let mut terminal = self.terminal(&words);
         prompt(&mut terminal);
         terminal
@@ -136,7 +116,7 @@ impl World {
     }
 
     pub fn base(&self) -> &str {
-        &self.base
+        self.base.name()
     }
 
     pub fn folder(&self) -> &Path {
@@ -150,25 +130,32 @@ impl World {
         file["image"].as_str().unwrap().to_owned()
     }
 
-    /// Containers of this test, running or not.
-    pub fn containers(&self) -> Vec<String> {
-        let filter = format!("label={}", self.label);
-        lines(&tool("docker", ["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]))
+    /// What was on a terminal, as text that is the same each time.
+    pub fn text(&self, seen: &str) -> String {
+        let folder = self.folder.to_str().unwrap();
+        screen::text(&self.project, &[(folder, "/home/audrey/supercool"), (self.base(), "debian:12")], seen)
     }
 
-    /// Ids of images of this test, but for the base and what is below the named ones.
+    /// Compares it with the file of that name.
+    #[track_caller]
+    pub fn shows(&self, name: &str, seen: &str) {
+        screen::is(&format!("setup/screens/{name}"), &self.text(seen));
+    }
+
+    /// Containers of this test, running or not.
+    pub fn containers(&self) -> Vec<String> {
+        self.base.containers()
+    }
+
+    /// Images of this test, but for the base and what is below the named ones.
     pub fn images(&self) -> Vec<String> {
-        let filter = format!("label={}", self.label);
-        // Without --all: what is below a named image is part of it.
-        let args = ["image", "ls", "--no-trunc", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"];
-        lines(&tool("docker", args)).into_iter().filter(|name| *name != self.base).collect()
+        self.base.images()
     }
 
     /// Proves that setup left nothing at all.
     #[track_caller]
     pub fn nothing_was_made(&self) {
-        assert_eq!(self.containers(), [""; 0], "containers");
-        assert_eq!(self.images(), [""; 0], "images");
+        self.base.nothing_was_made();
         let names: Vec<_> = fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(names.is_empty(), "files in the folder: {names:?}");
         assert!(!self.project.home().join(".womm_prefix").exists(), "a prefix was kept");
@@ -177,39 +164,26 @@ impl World {
     /// Proves that setup left the image, and `.womm`, and nothing else. Files of the test's own begin with "made".
     #[track_caller]
     pub fn only_the_image_was_made(&self) {
-        assert_eq!(self.containers(), [""; 0], "containers");
-        assert_eq!(self.images(), [self.image()], "images");
+        self.base.only_was_made(&self.image());
+        self.is_clean_inside();
         let names = fs::read_dir(&self.folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         let names: Vec<_> = names.filter(|name| !name.starts_with("made")).collect();
         assert_eq!(names, [".womm"], "files in the folder");
+    }
+
+    /// Proves that the image has nothing in it that is the workstation's, setup's, or secret.
+    #[track_caller]
+    fn is_clean_inside(&self) {
+        let login = STANDARD.encode(format!("audrey:{PASSWORD}"));
+        let secrets: Vec<_> = SECRETS.iter().copied().chain([login.as_str()]).collect();
+        let (root, cwd, home) = (self.project.root(), self.folder.as_path(), self.home.as_path());
+        inside::is_clean(&self.image(), self.base(), &Allowed { root, cwd, home, secrets: &secrets });
     }
 
     /// A question of Docker's about the image.
     pub fn inspect(&self, format: &str) -> String {
         tool("docker", ["image", "inspect", "--format", format, &self.image()]).trim().to_owned()
     }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let quiet = |args: &[&str]| drop(Command::new("docker").args(args).stdin(Stdio::null()).output());
-        let filter = format!("label={}", self.label);
-        let ids = |args: &[&str]| {
-            let output = Command::new("docker").args(args).args(["--filter", &filter]).stdin(Stdio::null()).output();
-            output.map_or(Vec::new(), |output| lines(&String::from_utf8_lossy(&output.stdout)))
-        };
-        for id in ids(&["ps", "--all", "--quiet"]) {
-            quiet(&["rm", "--force", "--volumes", &id]);
-        }
-        // Those on top first: what is below one goes with it.
-        for id in ids(&["image", "ls", "--quiet", "--no-trunc"]) {
-            quiet(&["image", "rm", "--force", &id]);
-        }
-    }
-}
-
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
 }
 
 /// Waits for the setup shell's first prompt, and makes it one that is known.
@@ -234,9 +208,7 @@ pub fn run(terminal: &mut Terminal, line: &str) -> String {
 /// Waits for a question, and answers it.
 #[track_caller]
 pub fn answer(terminal: &mut Terminal, question: &str, keys: &str) {
-    terminal.until(question);
-    terminal.until("> ");
-    terminal.keys(keys);
+    terminal.answer(question, keys);
 }
 
 /// Leaves the shell; it works.
@@ -253,7 +225,7 @@ pub fn it_works(mut terminal: Terminal) -> String {
 #[track_caller]
 pub fn throw_away(mut terminal: Terminal) {
     terminal.keys("exit\n");
-    answer(&mut terminal, "Does it work? y/n", "*\n");
+    terminal.answer("Does it work? y/n", "*\n");
     let (code, seen) = terminal.finish();
     assert_eq!(code, 1, "{seen}");
 }
