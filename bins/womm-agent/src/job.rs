@@ -31,13 +31,8 @@ type Frames = mpsc::Sender<Vec<u8>>;
 /// Runs the job that a stream brings, to its end or the stream's.
 pub async fn run(agent: &Agent, stream: Stream) {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let open = match first(&mut reader).await {
-        Ok(Some(open)) => open,
-        Ok(None) | Err(_) => return, // given up before it began, or no job at all: dropped, so reset
-    };
-    if *agent.ending().borrow() != Ending::No {
-        return tell(&mut writer, &End::without_output(How::Denied, POD_ENDS)).await;
-    }
+    let ends = *agent.ending().borrow() != Ending::No;
+    let Some(open) = take(&mut reader, &mut writer, ends).await else { return };
     let job = match agent.environment.complete(open) {
         Ok(open) => start(agent, open).await,
         Err(why) => Err(why),
@@ -46,6 +41,19 @@ pub async fn run(agent: &Agent, stream: Stream) {
         Ok(job) => job.relay(agent, reader, writer).await,
         Err(why) => tell(&mut writer, &End::without_output(How::Refused, why)).await,
     }
+}
+
+/// Takes the job, or denies it if the pod ends. Says at once that it was taken: yamux opens no more than 256 streams of
+/// which the other end has not said a word, and a job may be silent for as long as it likes.
+async fn take(reader: &mut ReadHalf<Stream>, writer: &mut WriteHalf<Stream>, ends: bool) -> Option<Open> {
+    // Given up before it began, or no job at all: dropped, so reset.
+    let open = first(reader).await.ok().flatten()?;
+    if ends {
+        tell(writer, &End::without_output(How::Denied, POD_ENDS)).await;
+        return None;
+    }
+    frames::write(writer, Kind::StdinTaken, &frame::taken(0)).await.ok()?;
+    Some(open)
 }
 
 async fn tell(writer: &mut WriteHalf<Stream>, end: &End) {
@@ -365,6 +373,37 @@ const _: () = assert!(STDIN_WINDOW >= 2 * (MOST_DATA + HEADER));
 #[cfg(test)]
 mod tests {
     use super::*;
+    use womm_stream::session::{self, Side};
+
+    #[tokio::test]
+    async fn any_number_of_silent_jobs_leaves_room_for_one_more() {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (workstation, _) = session::start(near, Side::Workstation);
+        let (_session, mut incoming) = session::start(far, Side::Agent);
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Some(stream) = incoming.recv().await {
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                assert!(take(&mut reader, &mut writer, false).await.is_some());
+                silent.push((reader, writer));
+            }
+        });
+        let job = frame::encode(Kind::Open, &Open::default().encode());
+        let all = async {
+            let mut streams = Vec::new();
+            for _ in 0..600 {
+                let mut stream = workstation.open().await.expect("alive");
+                stream.write_all(&job).await.expect("alive");
+                streams.push(stream);
+            }
+            let mut frame = Vec::new();
+            for stream in &mut streams {
+                let kind = frames::read(stream, &mut frame).await.expect("alive");
+                assert_eq!((kind, &frame[HEADER..]), (Some(Kind::StdinTaken), &frame::taken(0)[..]));
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), all).await.expect("no job waits for another's word");
+    }
 
     #[test]
     fn kills_for_memory_are_read_from_both_versions_of_cgroups() {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use womm_stream::frames;
 use womm_stream::session::{Ended, Stream};
-use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open};
+use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, taken};
 use womm_wire::pod::Pod;
 use womm_wire::slot;
 
@@ -261,6 +261,8 @@ async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut OwnedWriteHalf, answ
                     Err(e) => Down::Lost(Some(e.to_string())),
                 };
             }
+            // No word of the job's, but one that it was taken.
+            Ok(Some(Kind::StdinTaken)) if frame[HEADER..] == taken(0) => answered.store(true, Ordering::Relaxed),
             Ok(Some(_)) => {
                 answered.store(true, Ordering::Relaxed);
                 if writer.write_all(&frame).await.is_err() {
