@@ -38,8 +38,8 @@ pub enum GreetingError {
     /// The agent has another owner.
     #[error("the pod takes jobs of another womm-sshlogins; it is free {} s after that one was last heard of", OWNER_IS_GONE.as_secs())]
     Owned,
-    /// A later greeting has reached the agent before this one.
-    #[error("a later connection reached the agent before this one")]
+    /// A greeting of the same round or a later one has reached the agent before this one.
+    #[error("another connection reached the agent before this one")]
     Stale,
     /// The agent does not know the stream: it is not the one that the stream was made with.
     #[error("its agent was started anew")]
@@ -109,8 +109,8 @@ struct Claim {
     task: String,
     stream: String,
     instance: Option<String>,
-    /// How many greetings of this stream there were before. They may arrive in any order, some long after they were given
-    /// up.
+    /// How many rounds of greetings of this stream there were before. Those of one round are alike: the first that arrives
+    /// is taken. They may arrive in any order, some long after they were given up.
     number: u64,
     received: u64,
     config: Config,
@@ -153,7 +153,8 @@ pub struct Workstation {
     task: String,
     stream: String,
     config: Config,
-    greetings: AtomicU64,
+    /// The present round of greetings: over once one of them has an outcome.
+    round: AtomicU64,
     known: Mutex<Option<Known>>,
 }
 
@@ -170,7 +171,7 @@ impl Workstation {
             task: task.into(),
             stream: id.into(),
             config: config.bounded(),
-            greetings: AtomicU64::new(0),
+            round: AtomicU64::new(0),
             known: Mutex::default(),
         }
     }
@@ -189,7 +190,19 @@ impl Workstation {
     ///
     /// # Errors
     /// If the wire breaks, or the agent does not take the stream. No deadline: the caller's.
-    pub async fn greet<W>(&self, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    pub async fn greet<W>(&self, wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    where
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        // The agent takes one greeting of a round: those that were given up and reach it late do not cost the wire of
+        // the one that won. An outcome begins the next round, a bad one because it may be the one that was taken.
+        let round = self.round.load(Ordering::Relaxed);
+        let greeted = self.greet_in(round, wire).await;
+        self.round.fetch_max(round + 1, Ordering::Relaxed);
+        greeted
+    }
+
+    async fn greet_in<W>(&self, number: u64, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
     where
         W: AsyncRead + AsyncWrite + Unpin,
     {
@@ -198,7 +211,7 @@ impl Workstation {
             task: self.task.clone(),
             stream: self.stream.clone(),
             instance: known.as_ref().map(|(_, known)| known.instance.clone()),
-            number: self.greetings.fetch_add(1, Ordering::Relaxed),
+            number,
             received: known.as_ref().map_or(0, |(settled, _)| settled.received),
             config: self.config,
         };
@@ -266,7 +279,7 @@ pub struct Agent {
 struct Owner {
     task: String,
     stream: String,
-    /// The greeting that was answered last.
+    /// The round of the greeting that was taken last.
     number: u64,
     keeper: Keeper,
 }
@@ -351,7 +364,7 @@ impl Agent {
         let of_us = claim.instance.as_ref().is_none_or(|instance| *instance == self.instance);
         if let Some(owner) = living {
             if owner.task == claim.task && owner.stream == claim.stream && of_us {
-                if claim.number < owner.number || !owner.keeper.can_resume(claim.received) {
+                if claim.number <= owner.number || !owner.keeper.can_resume(claim.received) {
                     return Answer::Refused("stale");
                 }
                 owner.number = claim.number;
@@ -457,6 +470,71 @@ mod tests {
         stream.read_exact(&mut got).await.expect("all");
         assert_eq!(late(&claim(9), &agent).await, "i refused stale", "what it asks for is no more");
         assert!(!near.is_finished() && !far.is_finished() && agent.is_connected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_greetings_that_are_under_way_together_one_counts_however_slow_the_agent() {
+        let (agent, first) = (std::sync::Arc::new(Agent::new("i")), workstation("a"));
+        let (near, far) = meet(&first, &agent).await;
+        let (Ok((Some(_session), ours)), Ok(Greeted::Owner(_theirs, _incoming, attached))) = (near, far) else {
+            panic!("no owner")
+        };
+        drop((ours, attached));
+        // As dial.rs does it: one more each half second, all of which reach an agent that takes 7 s to start.
+        let greet = || async {
+            let (near, far) = duplex(4096);
+            let agent = agent.clone();
+            let served = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(7)).await;
+                match agent.greet(far).await {
+                    Ok(Greeted::Again(attached)) => Some(attached.run().await),
+                    _ => None,
+                }
+            });
+            (first.greet(near).await, served)
+        };
+        let wait = |tenths: u64| tokio::time::sleep(Duration::from_millis(100 * tenths));
+        let mut rest = Box::pin(futures::future::join3(
+            async {
+                wait(5).await;
+                greet().await
+            },
+            async {
+                wait(10).await;
+                greet().await
+            },
+            async {
+                wait(15).await;
+                greet().await
+            },
+        ));
+        let (ours, served) = tokio::select! {
+            greeted = greet() => greeted,
+            _ = &mut rest => panic!("the first is first"),
+        };
+        let (_, ours) = ours.expect("taken");
+        let ours = tokio::spawn(ours.run());
+        drop(rest); // given up, but on their way
+        wait(100).await;
+        assert!(!ours.is_finished() && !served.is_finished() && agent.is_connected(), "its wire was taken away");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_came_costs_one_more_greeting() {
+        let (agent, first) = (Agent::new("i"), workstation("a"));
+        let (near, mut far) = duplex(4096);
+        // The agent takes it, and the wire dies with the answer.
+        let taken = async {
+            let mut line = [0; MOST];
+            let count = far.read(&mut line).await.expect("a greeting");
+            let (mut to_agent, wire) = duplex(4096);
+            to_agent.write_all(&line[..count]).await.expect("room");
+            assert!(matches!(agent.greet(wire).await, Ok(Greeted::Owner(..))));
+            drop(far);
+        };
+        let (lost, ()) = tokio::join!(first.greet(near), taken);
+        assert!(matches!(lost, Err(GreetingError::Wire(_))));
+        assert!(matches!(meet(&first, &agent).await, (_, Ok(Greeted::Again(_)) | Ok(Greeted::Owner(..)))));
     }
 
     #[tokio::test]
