@@ -2,16 +2,21 @@
 
 use crate::places::{Places, State};
 use crate::say;
-use futures::future::select_all;
+use futures::future::{BoxFuture, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use womm_cli::Failure;
-use womm_engine::Wire;
+use womm_engine::{Engine, Error, Wire};
 use womm_stream::greeting::{GreetingError, Workstation};
 use womm_stream::resumable::{Attached, Broke};
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
+use womm_wire::record::Task;
+
+#[cfg(test)]
+mod tests;
 
 /// From the start of a dial to the agent's greeting.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,6 +29,18 @@ const WORTH_SAYING: Duration = Duration::from_secs(10);
 const SUSPICIOUS: u32 = 3;
 /// The most connections to one pod that are tried at once.
 const MOST_TRIES: usize = 4;
+
+/// What makes wires to pods: an engine.
+pub trait Dial: Send + Sync {
+    /// A new one.
+    fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>>;
+}
+
+impl Dial for Engine {
+    fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        Box::pin(Self::dial(self, task, pod))
+    }
+}
 
 /// Dials, again and again; aborted when the pod is gone.
 pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
@@ -173,9 +190,17 @@ async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greet
 }
 
 async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
-    let dialled = places.engine.dial(&places.task, pod).await;
-    let wire = dialled.map_err(|e| Outcome::NotNow(Failure::from(e).to_string()))?;
-    stream.greet(wire).await.map_err(|e| match e {
+    let greet = || async {
+        let dialled = places.dialler.dial(&places.task, pod).await;
+        let wire = dialled.map_err(|e| Outcome::NotNow(Failure::from(e).to_string()))?;
+        Ok(stream.greet(wire).await)
+    };
+    let greeted = match greet().await? {
+        // By one that was given up, most likely: its answer is not waited for any more.
+        Err(GreetingError::Stale) => greet().await?,
+        greeted => greeted,
+    };
+    greeted.map_err(|e| match e {
         GreetingError::Version { .. } => Outcome::Never(e.to_string()),
         GreetingError::Unknown => Outcome::Anew(e.to_string()),
         GreetingError::TooLate(why) if stream.over().is_some() => Outcome::Anew(why),

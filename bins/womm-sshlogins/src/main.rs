@@ -90,7 +90,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     };
     let task = record.task()?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
-    let engine = Engine::for_task(task).await?;
+    let engine = Box::new(Engine::for_task(task).await?);
     let places =
         Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, !options.no_guests));
     let listener = files::listen(task)?;

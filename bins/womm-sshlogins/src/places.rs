@@ -4,12 +4,11 @@
 //! lasts, because files that GNU parallel transfers must arrive where the job does. No pod gets more jobs of the run at
 //! once than it has slots, guests included.
 
-use crate::dial;
+use crate::dial::{self, Dial};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
-use womm_engine::Engine;
 use womm_stream::resumable::Config;
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
@@ -41,7 +40,7 @@ pub enum State {
 /// All places of a task.
 pub struct Places {
     pub task: Task,
-    pub engine: Engine,
+    pub dialler: Box<dyn Dial>,
     pub dials: Semaphore,
     /// What no other process of ours ever is called.
     pub id: String,
@@ -87,11 +86,11 @@ pub fn pace(pods: u32) -> Duration {
 const REMEMBERED: usize = 4096;
 
 impl Places {
-    pub fn new(task: &Task, engine: Engine, id: String, stream: Config, retries: u32, guests: bool) -> Self {
+    pub fn new(task: &Task, dialler: Box<dyn Dial>, id: String, stream: Config, retries: u32, guests: bool) -> Self {
         let count = task.pods as usize;
         Self {
             task: task.clone(),
-            engine,
+            dialler,
             dials: Semaphore::new(MOST_DIALS),
             id,
             stream,

@@ -1,0 +1,127 @@
+//! Dialling against agents and engines that misbehave, on a clock of their own.
+
+use super::*;
+use crate::places::pace;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::AbortHandle;
+use womm_stream::greeting::{Agent, Greeted as Met};
+use womm_stream::resumable::Config;
+
+/// One agent, and how it is reached.
+struct Fake {
+    agent: Agent,
+    /// How long it takes from a dial to the agent.
+    delay: Mutex<Duration>,
+    dialled: AtomicUsize,
+    /// Wires that the agent took.
+    taken: AtomicUsize,
+    wires: Mutex<Vec<AbortHandle>>,
+}
+
+impl Fake {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            agent: Agent::new("instance"),
+            delay: Mutex::default(),
+            dialled: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            wires: Mutex::default(),
+        })
+    }
+
+    async fn serve(self: Arc<Self>, wire: DuplexStream) {
+        let delay = *self.delay.lock().expect("no panic");
+        tokio::time::sleep(delay).await;
+        match self.agent.greet(wire).await {
+            Ok(Met::Owner(session, mut incoming, attached)) => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                // What comes on a stream goes back on it.
+                tokio::spawn(async move {
+                    while let Some(stream) = incoming.recv().await {
+                        tokio::spawn(async move {
+                            let (mut from, mut to) = tokio::io::split(stream);
+                            tokio::io::copy(&mut from, &mut to).await
+                        });
+                    }
+                    drop(session);
+                });
+                attached.run().await;
+            }
+            Ok(Met::Again(attached)) => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                attached.run().await;
+            }
+            _ => {}
+        }
+    }
+
+    /// Breaks all wires.
+    fn cut(&self) {
+        self.wires.lock().expect("no panic").drain(..).for_each(|wire| wire.abort());
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Dial for Arc<Fake> {
+    fn dial<'a>(&'a self, _: &'a Task, _: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        self.dialled.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = duplex(64 << 10);
+        let serving = tokio::spawn(self.clone().serve(far));
+        self.wires.lock().expect("no panic").push(serving.abort_handle());
+        Box::pin(async { Ok(Box::new(near) as Box<dyn Wire>) })
+    }
+}
+
+fn pod() -> Pod {
+    Pod { name: "pod-1".into(), uid: "uid-1".into(), node: None }
+}
+
+fn places(dialler: Box<dyn Dial>) -> Arc<Places> {
+    let task = Task { id: "abcdefgh".into(), pods: 1, procs_per_pod: 1, ..Task::default() };
+    let stream = Config { interval: pace(1) * 2, ..Config::default() };
+    Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true))
+}
+
+/// The session at the only place, as soon as there is one.
+async fn up(places: &Places) -> Session {
+    let mut state = places.subscribe(0).expect("there");
+    let up = async {
+        match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
+            State::Up(_, session) => session.clone(),
+            _ => unreachable!("waited for"),
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), up).await.expect("reached")
+}
+
+async fn echoes(session: &Session) {
+    use tokio::io::AsyncReadExt;
+    let mut stream = session.open().await.expect("alive");
+    stream.write_all(b"ping").await.expect("alive");
+    let mut got = [0; 4];
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut got)).await;
+    read.expect("in time").expect("alive");
+    assert_eq!(&got, b"ping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_slow_to_answer_is_reached_once() {
+    for delay in [1500, 4000, 9000] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let session = up(&places).await;
+        *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
+        for cut in 1..=3 {
+            fake.cut();
+            echoes(&session).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(fake.taken(), 1 + cut, "wires after {cut} cuts, {delay} ms");
+        }
+    }
+}
