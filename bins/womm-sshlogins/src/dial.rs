@@ -27,6 +27,9 @@ const GOOD: Duration = Duration::from_secs(5);
 const WORTH_SAYING: Duration = Duration::from_secs(10);
 /// Nothing came from a pod for so many keepalives: a second connection is tried, before the first is given up.
 const SUSPICIOUS: u32 = 3;
+/// What an engine must go on saying for so long before it is believed: one that has just been started may not know its pods,
+/// or who may do what, yet.
+const CERTAIN: Duration = Duration::from_secs(5);
 /// The most connections to one pod that are tried at once.
 const MOST_TRIES: usize = 4;
 
@@ -49,13 +52,14 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
     let mut pause = FIRST_PAUSE;
     let mut cut_since = Instant::now();
     let mut said = false;
+    let mut refusals = Refusals::default();
     let mut leaving = places.leaving();
     loop {
         let greeted = tokio::select! {
             greeted = reach(&places, &pod, &stream) => greeted,
             () = left(&mut leaving) => return,
         };
-        match greeted {
+        match refusals.judge(&places, greeted) {
             Ok((first, mut attached)) => {
                 at_work = first.or(at_work);
                 if said {
@@ -92,12 +96,16 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                 places.set(place, &pod, State::Failed(why));
                 return;
             }
+            Err(Outcome::Gone(_)) => {
+                places.remove(&pod, "it does not exist any more".into());
+                return;
+            }
             Err(Outcome::Anew(why)) => {
                 // Its jobs hear why their pod's streams end.
                 stream.finish(&why);
                 (stream, at_work) = (new_stream(&places), None);
             }
-            Err(Outcome::NotNow(why)) => {
+            Err(Outcome::NotNow(why) | Outcome::Forbidden(why)) => {
                 if !said && cut_since.elapsed() > WORTH_SAYING {
                     say(&format!("pod {} can't be reached, trying on: {why}", pod.name));
                     said = true;
@@ -146,6 +154,33 @@ enum Outcome {
     /// The agent is another one than before, or the stream is over for another reason.
     Anew(String),
     Never(String),
+    /// There is no such pod, says the engine.
+    Gone(String),
+    /// We may not reach it, says the engine, and never have.
+    Forbidden(String),
+}
+
+/// What the engine refuses, and since when.
+#[derive(Default)]
+struct Refusals {
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Takes the engine at its word once it has said so for long. Of pods that are gone it is not asked as long as somebody
+    /// watches them, who knows why they went and replaces them.
+    fn judge(&mut self, places: &Places, greeted: Result<Greeted, Outcome>) -> Result<Greeted, Outcome> {
+        if !matches!(greeted, Err(Outcome::Gone(_) | Outcome::Forbidden(_))) {
+            self.since = None;
+            return greeted;
+        }
+        let certain = self.since.get_or_insert_with(Instant::now).elapsed() >= CERTAIN;
+        greeted.map_err(|outcome| match outcome {
+            Outcome::Forbidden(why) if certain => Outcome::Never(why),
+            Outcome::Gone(why) if !certain || places.is_watched() => Outcome::NotNow(why),
+            other => other,
+        })
+    }
 }
 
 type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
@@ -192,7 +227,7 @@ async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greet
 async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
     let greet = || async {
         let dialled = places.dialler.dial(&places.task, pod).await;
-        let wire = dialled.map_err(|e| Outcome::NotNow(Failure::from(e).to_string()))?;
+        let wire = dialled.map_err(|e| not_dialled(e, stream.is_known()))?;
         Ok(stream.greet(wire).await)
     };
     let greeted = match greet().await? {
@@ -211,6 +246,16 @@ async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Gr
         | GreetingError::Stale
         | GreetingError::TooLate(_) => Outcome::NotNow(e.to_string()),
     })
+}
+
+/// What an engine's words mean for a pod that was reached before, or not.
+fn not_dialled(error: Error, reached: bool) -> Outcome {
+    let outcome = match error {
+        Error::Missing { .. } => Outcome::Gone,
+        Error::Forbidden { .. } if !reached => Outcome::Forbidden,
+        _ => Outcome::NotNow,
+    };
+    outcome(Failure::from(error).to_string())
 }
 
 /// Between half and the whole of a pause, so that the pods of a node that came back are not all dialled at once.

@@ -130,11 +130,7 @@ async fn follow(
                     }
                 }
                 Some(Line::Failed { reason }) => {
-                    // Jobs that wait end without words of their own: it is said once, here.
-                    places.fail(String::new());
-                    files::failed(task, &reason);
-                    tokio::time::sleep(FOR_JOBS_TO_END).await;
-                    return Err(Failure::outside(reason));
+                    return Err(fail(task, places, reason).await);
                 }
                 Some(Line::Record { .. }) => {}
                 // Without anybody who watches, the pods that are there go on; for how long, the life pipe says.
@@ -145,12 +141,25 @@ async fn follow(
                         over = ended => return over,
                         () = late => say("womm-pods watch has ended: pods that are lost will not be replaced"),
                     }
-                    return life::over(life).await;
+                    places.unwatched();
+                    tokio::select! {
+                        over = life::over(life) => return over,
+                        _ = term.recv() => return Ok(()),
+                        reason = places.deserted() => return Err(fail(task, places, reason).await),
+                    }
                 }
                 None => return Ok(()),
             },
         }
     }
+}
+
+/// No pod can come: ends GNU parallel and jobs that wait, without words of their own, as it is said once, by us.
+async fn fail(task: &Task, places: &Places, reason: String) -> Failure {
+    places.fail(String::new());
+    files::failed(task, &reason);
+    tokio::time::sleep(FOR_JOBS_TO_END).await;
+    Failure::outside(reason)
 }
 
 async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(

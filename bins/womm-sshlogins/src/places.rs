@@ -53,6 +53,8 @@ pub struct Places {
     /// Whether the jobs of an empty place go to others.
     pub guests: bool,
     leaving: watch::Sender<bool>,
+    /// Why no pod is left, once that is so for good.
+    deserted: watch::Sender<Option<String>>,
     states: Vec<watch::Sender<State>>,
     slots: Vec<Arc<Semaphore>>,
     pods: Mutex<Pods>,
@@ -70,6 +72,8 @@ struct Pods {
     hosts: HashMap<usize, usize>,
     /// Why pods went, the last few.
     gone: VecDeque<(Pod, String)>,
+    /// Nobody reports pods or replaces them any more.
+    unwatched: bool,
 }
 
 struct Standing {
@@ -98,6 +102,7 @@ impl Places {
             retries,
             guests,
             leaving: watch::Sender::new(false),
+            deserted: watch::Sender::new(None),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
             states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
             pods: Mutex::new(Pods {
@@ -193,6 +198,45 @@ impl Places {
             if let Some(next) = pods.spare.pop_front() {
                 self.stand(&mut pods, place, next);
             }
+        }
+        self.settle(&mut pods);
+    }
+
+    /// Whether somebody reports pods that come and go.
+    pub fn is_watched(&self) -> bool {
+        !self.pods().unwatched
+    }
+
+    /// No pod will come any more; those that are there go on.
+    pub fn unwatched(&self) {
+        let mut pods = self.pods();
+        pods.unwatched = true;
+        self.settle(&mut pods);
+    }
+
+    /// Without anybody who watches, a place that is empty stays so.
+    fn settle(&self, pods: &mut Pods) {
+        if !pods.unwatched {
+            return;
+        }
+        let nobody = "and nobody makes another one: womm-pods watch has ended";
+        if pods.standing.iter().all(Option::is_none) {
+            self.deserted.send_replace(Some(format!("no pod is left, {nobody}")));
+        } else if !self.guests {
+            for place in 0..self.states.len() {
+                if pods.standing[place].is_none() {
+                    self.change(pods, place, State::Failed(format!("its pod is gone, {nobody}")));
+                }
+            }
+        }
+    }
+
+    /// Ready when no pod is left and none will come: why.
+    pub async fn deserted(&self) -> String {
+        let mut deserted_rx = self.deserted.subscribe();
+        match deserted_rx.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await, // never: the sender is ours
         }
     }
 

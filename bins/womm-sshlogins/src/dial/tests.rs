@@ -12,6 +12,8 @@ use womm_stream::resumable::Config;
 /// One agent, and how it is reached.
 struct Fake {
     agent: Agent,
+    /// What the engine says in its place.
+    error: Mutex<Option<fn() -> Error>>,
     /// How long it takes from a dial to the agent.
     delay: Mutex<Duration>,
     dialled: AtomicUsize,
@@ -24,6 +26,7 @@ impl Fake {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             agent: Agent::new("instance"),
+            error: Mutex::default(),
             delay: Mutex::default(),
             dialled: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
@@ -57,6 +60,10 @@ impl Fake {
         }
     }
 
+    fn says(&self, error: Option<fn() -> Error>) {
+        *self.error.lock().expect("no panic") = error;
+    }
+
     /// Breaks all wires.
     fn cut(&self) {
         self.wires.lock().expect("no panic").drain(..).for_each(|wire| wire.abort());
@@ -70,6 +77,9 @@ impl Fake {
 impl Dial for Arc<Fake> {
     fn dial<'a>(&'a self, _: &'a Task, _: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
         self.dialled.fetch_add(1, Ordering::Relaxed);
+        if let Some(error) = *self.error.lock().expect("no panic") {
+            return Box::pin(async move { Err(error()) });
+        }
         let (near, far) = duplex(64 << 10);
         let serving = tokio::spawn(self.clone().serve(far));
         self.wires.lock().expect("no panic").push(serving.abort_handle());
@@ -124,4 +134,91 @@ async fn an_agent_that_is_slow_to_answer_is_reached_once() {
             assert_eq!(fake.taken(), 1 + cut, "wires after {cut} cuts, {delay} ms");
         }
     }
+}
+
+fn missing() -> Error {
+    Error::Missing { what: "pod \"pod-1\"".into(), on: Some("any more".into()), help: "wait".into() }
+}
+
+fn forbidden() -> Error {
+    let deed = "create pods/exec in namespace \"team\"";
+    Error::Forbidden { deed: deed.into(), reason: "user \"u\" has no such right".into(), help: "ask".into() }
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn state(places: &Places) -> State {
+    places.subscribe(0).expect("there").borrow().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_gone_is_removed_once_nobody_watches() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    places.add(pod());
+    let mut session = up(&places).await.ended();
+    fake.says(Some(missing));
+    fake.cut();
+    pass(60).await;
+    assert!(places.why_gone(&pod()).is_none() && matches!(state(&places), State::Cut), "its watcher may know more");
+    places.unwatched();
+    let why = tokio::time::timeout(Duration::from_secs(10), places.deserted()).await.expect("noticed");
+    assert!(why.contains("no pod is left"), "{why}");
+    assert!(places.why_gone(&pod()).is_some() && matches!(state(&places), State::Waiting));
+    session.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_know_its_pods_yet_is_not_believed() {
+    for error in [missing, forbidden] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        fake.says(Some(error));
+        places.add(pod());
+        places.unwatched();
+        pass(3).await;
+        fake.says(None);
+        up(&places).await;
+        fake.cut();
+        fake.says(Some(error));
+        pass(3).await;
+        fake.says(None);
+        up(&places).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_not_reach_pods_is_told_what_they_may_not() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    fake.says(Some(forbidden));
+    places.add(pod());
+    pass(20).await;
+    match state(&places) {
+        State::Failed(why) => assert!(why.contains("create pods/exec in namespace \"team\" is forbidden"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_taken_away_ends_no_job() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    places.add(pod());
+    let session = up(&places).await;
+    fake.says(Some(forbidden));
+    fake.cut();
+    pass(60).await;
+    assert!(matches!(state(&places), State::Cut));
+    fake.says(None);
+    echoes(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watcher_no_job_waits_for_a_pod_that_can_not_come() {
+    let places = places(Box::new(Fake::new()));
+    places.unwatched();
+    tokio::time::timeout(Duration::from_secs(1), places.deserted()).await.expect("there never was one");
 }
