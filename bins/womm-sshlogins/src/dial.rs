@@ -70,16 +70,31 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                     if let Some(session) = &at_work {
                         places.set(place, &pod, State::Up(pod.clone(), session.clone()));
                     }
+                    let again = second(&places, &pod, &stream);
                     let running = attached.run();
-                    tokio::pin!(running);
-                    tokio::select! {
-                        broke = &mut running => break broke,
-                        again = second(&places, &pod, &stream) => attached = again,
+                    tokio::pin!(again, running);
+                    let next = tokio::select! {
+                        broke = &mut running => match broke {
+                            // For the second one, which is about to be there: the agent answers.
+                            Broke::Replaced => tokio::select! {
+                                next = tokio::time::timeout(DEADLINE, again) => next.ok().flatten(),
+                                () = left(&mut leaving) => {
+                                    stream.finish("the run is over");
+                                    return;
+                                }
+                            },
+                            broke => break broke,
+                        },
+                        next = &mut again => next,
                         () = left(&mut leaving) => {
                             stream.finish("the run is over");
                             running.await;
                             return;
                         }
+                    };
+                    match next {
+                        Some(next) => attached = next,
+                        None => break Broke::Replaced,
                     }
                 };
                 places.set(place, &pod, State::Cut);
@@ -121,8 +136,8 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
 }
 
 /// A second wire for a stream whose first one has fallen silent. Most such wires are dead, though TCP would find out
-/// only after minutes; one that speaks again keeps its place.
-async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Attached<Box<dyn Wire>> {
+/// only after minutes; one that speaks again keeps its place. `None`: the pod or its agent is another one, so the first is dead.
+async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Option<Attached<Box<dyn Wire>>> {
     let suspicious = places.stream.interval * SUSPICIOUS;
     loop {
         let silent = stream.silent_for();
@@ -131,9 +146,12 @@ async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Attached<Bo
             continue;
         }
         match reach(places, pod, stream).await {
-            Ok((_, attached)) => return attached,
+            Ok((_, attached)) => return Some(attached),
+            Err(Outcome::NotNow(_) | Outcome::Gone(_) | Outcome::Forbidden(_)) => {
+                tokio::time::sleep(places.pace).await;
+            }
             // It is found out again once the first wire is given up.
-            Err(_) => tokio::time::sleep(places.pace).await,
+            Err(Outcome::Anew(_) | Outcome::Never(_)) => return None,
         }
     }
 }

@@ -425,7 +425,7 @@ mod tests {
         let running = tokio::spawn(attached.run());
         let (near, far) = meet(&first, &agent).await;
         assert!(matches!((near, far), (Ok((None, _)), Ok(Greeted::Again(_)))), "the owner may come again");
-        assert!(matches!(running.await.expect("no panic"), crate::resumable::Broke::Wire(_)));
+        assert_eq!(running.await.expect("no panic"), crate::resumable::Broke::Replaced);
         // Not connected, but not for long enough either.
         assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
         agent.finish("the test says so");

@@ -243,8 +243,10 @@ impl AsyncWrite for Link {
 /// How a wire's service ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broke {
-    /// The wire broke, or another one took its place: the stream goes on.
+    /// The wire broke: the stream goes on.
     Wire(String),
+    /// It was let go of for another one, over which the other end is being greeted.
+    Replaced,
     /// The stream is over.
     Over(String),
 }
@@ -278,10 +280,6 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Attached<W> {
     }
 }
 
-fn replaced() -> Broke {
-    Broke::Wire("another connection took its place".into())
-}
-
 async fn read<R: AsyncRead + Unpin>(shared: &Shared, number: u64, config: Config, mut reader: R) -> Broke {
     let mut buffer = vec![0; MOST_DATA + HEADER];
     let mut filled = 0;
@@ -295,7 +293,7 @@ async fn read<R: AsyncRead + Unpin>(shared: &Shared, number: u64, config: Config
         let mut used = 0;
         let mut state = lock(shared);
         if state.wire != number {
-            return replaced();
+            return Broke::Replaced;
         }
         state.heard = Instant::now();
         match take_frames(&mut state, &buffer[..filled], &mut used) {
@@ -355,7 +353,7 @@ async fn write<W: AsyncWrite + Unpin>(shared: &Shared, number: u64, config: Conf
         {
             let mut state = lock(shared);
             if state.wire != number {
-                return replaced();
+                return Broke::Replaced;
             }
             if let Some(why) = &state.over {
                 sequence::put_header(&mut batch, Kind::Bye, 0, 0);

@@ -20,6 +20,8 @@ struct Fake {
     /// Wires that the agent took.
     taken: AtomicUsize,
     wires: Mutex<Vec<AbortHandle>>,
+    /// Counts how often the wires that were there fell silent.
+    silences: tokio::sync::watch::Sender<usize>,
 }
 
 impl Fake {
@@ -31,7 +33,21 @@ impl Fake {
             dialled: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             wires: Mutex::default(),
+            silences: tokio::sync::watch::Sender::new(0),
         })
+    }
+
+    /// Carries a wire's bytes to the agent, until it falls silent.
+    async fn carry(self: Arc<Self>, mut near: DuplexStream) {
+        let mut silence = self.silences.subscribe();
+        let (mut far, agents) = duplex(64 << 10);
+        let served = tokio::spawn(self.serve(agents));
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+            _ = silence.changed() => {}
+        }
+        let _ = served.await; // the agent gives it up, and we don't say so
+        std::future::pending().await
     }
 
     async fn serve(self: Arc<Self>, wire: DuplexStream) {
@@ -81,7 +97,7 @@ impl Dial for Arc<Fake> {
             return Box::pin(async move { Err(error()) });
         }
         let (near, far) = duplex(64 << 10);
-        let serving = tokio::spawn(self.clone().serve(far));
+        let serving = tokio::spawn(self.clone().carry(far));
         self.wires.lock().expect("no panic").push(serving.abort_handle());
         Box::pin(async { Ok(Box::new(near) as Box<dyn Wire>) })
     }
@@ -132,6 +148,26 @@ async fn an_agent_that_is_slow_to_answer_is_reached_once() {
             echoes(&session).await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert_eq!(fake.taken(), 1 + cut, "wires after {cut} cuts, {delay} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wire_that_falls_silent_is_replaced_by_a_second_one_and_no_third() {
+    for delay in [0, 200, 1500] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let session = up(&places).await;
+        *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
+        for silence in 1..=3 {
+            pass(30).await;
+            fake.silences.send_modify(|silences| *silences += 1);
+            let begun = Instant::now();
+            echoes(&session).await;
+            let most = places.stream.interval * (SUSPICIOUS + 1) + Duration::from_millis(delay);
+            assert!(begun.elapsed() <= most, "after {:?}", begun.elapsed());
+            assert_eq!(fake.taken(), 1 + silence, "wires after {silence} silences, {delay} ms");
         }
     }
 }
