@@ -175,12 +175,14 @@ impl Relay {
         while let Some((kind, payload)) = decoder.next_frame().map_err(broken)? {
             match kind {
                 Kind::Stdout => {
-                    write_all(io::stdout().as_fd(), payload, &mut self.reader_gone)?;
+                    let written = write_all(io::stdout().as_fd(), payload, &mut self.reader_gone);
+                    written.map_err(|e| format!("write the job's stdout: {e}"))?;
                     self.stdout_bytes += payload.len() as u64;
                 }
                 Kind::Stderr => {
-                    // A stderr that nobody reads is no reason to end the job.
-                    let _ = write_all(io::stderr().as_fd(), payload, &mut false);
+                    // One that nobody reads is no reason to end the job; one that is cut short (a full disk) is.
+                    let written = write_all(io::stderr().as_fd(), payload, &mut false);
+                    written.map_err(|e| format!("write the job's stderr: {e}"))?;
                     self.stderr_bytes += payload.len() as u64;
                 }
                 Kind::StdinTaken => {
@@ -246,7 +248,7 @@ impl Relay {
 }
 
 /// Writes to stdout or stderr past the standard library's buffers. They may be non-blocking: another process's doing.
-fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> Result<(), String> {
+fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],
@@ -258,7 +260,7 @@ fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool)
                 *gone = true;
                 return Ok(());
             }
-            Err(e) => return Err(format!("write the job's output: {e}")),
+            Err(e) => return Err(e.into()),
         }
     }
     Ok(())
