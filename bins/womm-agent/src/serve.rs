@@ -86,15 +86,16 @@ impl Agent {
 
     /// Orphans whose supervisor was killed, and whatever docker exec or kubectl exec leaves, fall to pid 1.
     fn reap_strangers(&self) {
-        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // One at a time, the kernel's oldest first; if that is one of ours, the runtime is about to take it.
-        while let Ok(Some(_)) = waitid(WaitId::All, peek) {
-            let Some(stranger) = zombies().into_iter().find(|pid| !supervisors.contains(pid)) else { return };
-            let Some(pid) = Pid::from_raw(stranger) else { return };
-            if waitpid(Some(pid), WaitOptions::NOHANG).is_err() {
-                return;
-            }
+        if !matches!(waitid(WaitId::All, peek), Ok(Some(_))) {
+            return;
+        }
+        // Looked for without the lock, which jobs that start wait for. Whoever is not known as a supervisor by the time we
+        // have it never was one, or has been waited for.
+        let ended = zombies();
+        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        for stranger in ended.into_iter().filter(|pid| !supervisors.contains(pid)).filter_map(Pid::from_raw) {
+            let _ = waitpid(Some(stranger), WaitOptions::NOHANG);
         }
     }
 }
@@ -138,7 +139,6 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     let system = |e: io::Error| Failure::outside(format!("catch signals: {e}"));
     let mut term = signal(SignalKind::terminate()).map_err(system)?;
     let mut int = signal(SignalKind::interrupt()).map_err(system)?;
-    let mut children = signal(SignalKind::child()).map_err(system)?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let orphan_after = orphan_after();
     let mut alone_since = Instant::now();
@@ -155,7 +155,7 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
             // The pod is being deleted.
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = children.recv() => agent.reap_strangers(),
+            // Not at each SIGCHLD: that is the end of a job, mostly, and looking takes longer the more processes there are.
             _ = tick.tick() => {
                 agent.reap_strangers();
                 if agent.greeter.is_connected() {
@@ -208,4 +208,46 @@ async fn take_jobs(agent: Arc<Agent>, session: Session, mut incoming: Incoming) 
         });
     }
     drop(session);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn agent() -> Agent {
+        Agent {
+            environment: Environment::of_this_pod(),
+            supervisors: Mutex::default(),
+            greeter: Greeter::new("i"),
+            jobs: AtomicUsize::new(0),
+            ending: watch::Sender::new(Ending::No),
+        }
+    }
+
+    fn is_zombie(id: u32) -> bool {
+        zombies().contains(&id.cast_signed())
+    }
+
+    #[tokio::test]
+    async fn strangers_are_reaped_and_supervisors_left_to_whoever_waits() {
+        let agent = agent();
+        let child = |code: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", code]).stdin(Stdio::null());
+            command.spawn().expect("starts")
+        };
+        // Not tokio's, which would reap it at the first chance.
+        let mut ours = child("exit 7");
+        agent.supervisors.lock().expect("no panic").insert(ours.id().cast_signed());
+        let strangers: Vec<_> = (0..5).map(|_| child("exit 0").id()).collect();
+        let begun = Instant::now();
+        while !(is_zombie(ours.id()) && strangers.iter().all(|id| is_zombie(*id))) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "they do not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        agent.reap_strangers();
+        assert!(!strangers.iter().any(|id| is_zombie(*id)));
+        assert_eq!(ours.wait().expect("still there").code(), Some(7));
+    }
 }
