@@ -16,7 +16,7 @@ use womm_wire::pod::Pod;
 use womm_wire::record::Task;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// From the start of a dial to the agent's greeting.
 const DEADLINE: Duration = Duration::from_secs(20);

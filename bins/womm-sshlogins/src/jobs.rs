@@ -74,8 +74,15 @@ impl Client {
         let task = tokio::spawn(async move {
             let mut frame = Vec::new();
             while let Ok(Some(kind)) = frames::read(&mut reader, &mut frame).await {
-                if kind == Kind::Open || frames_tx.send((kind, std::mem::take(&mut frame))).await.is_err() {
+                if kind == Kind::Open {
                     return;
+                }
+                // Its end is noticed although nobody takes what it sent before.
+                tokio::select! {
+                    sent = frames_tx.send((kind, std::mem::take(&mut frame))) => if sent.is_err() {
+                        return;
+                    },
+                    () = hung_up(reader.get_ref()) => return,
                 }
             }
         });
@@ -165,7 +172,7 @@ impl<'a> Job<'a> {
 /// Runs a job, to its end or womm-ssh's.
 async fn run(job: &Job<'_>, client: Client) {
     // What womm-ssh sends before there is a pod stays in its socket.
-    let Some(first) = job.find(hung_up(&client)).await else { return };
+    let Some(first) = job.find(hung_up(client.reader.get_ref())).await else { return };
     let (mut frames, mut writer) = client.frames();
     let mut next = Some(first);
     // What womm-ssh has sent and nobody has answered: an agent that denies the job may have read it.
@@ -182,9 +189,14 @@ async fn run(job: &Job<'_>, client: Client) {
             Ok(found) => found,
             Err(end) => break end,
         };
-        let begun = match stream.write_all(&job.frame).await {
-            Ok(()) => stream.write_all(&sent).await,
-            Err(e) => Err(e),
+        let begin = async {
+            stream.write_all(&job.frame).await?;
+            stream.write_all(&sent).await
+        };
+        // A large one waits for room on a wire that is cut: it must not start once womm-ssh is gone.
+        let begun = tokio::select! {
+            begun = begin => begun,
+            () = frames.hung_up() => return,
         };
         let (mut from_pod, mut to_pod) = tokio::io::split(stream);
         let answered = AtomicBool::new(false);
@@ -223,11 +235,11 @@ pub async fn tell(writer: &mut OwnedWriteHalf, end: &End) {
 }
 
 /// Ready only when the other end has closed: bytes to read are no hang-up.
-async fn hung_up(client: &Client) {
+async fn hung_up(client: &OwnedReadHalf) {
     use tokio::io::Interest;
     // EPOLLRDHUP of the peer's close; unread data does not hide it.
     loop {
-        match client.reader.get_ref().ready(Interest::READABLE).await {
+        match client.ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,
             Err(_) => return,
             // Readable and not closed: stdin is waiting there. Look again in a while.
@@ -286,5 +298,45 @@ async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
     match tokio::time::timeout(Duration::ZERO, session.wait()).await {
         Ok(broken) => broken.to_string(),
         Err(_) => "its agent gave the job up".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::tests::{Fake, missing, places, pod, up};
+
+    /// A job that comes to a pod whose wire carries nothing any more, and is given up.
+    async fn given_up(command: usize, stdin: usize) {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let _session = up(&places).await;
+        fake.says(Some(missing));
+        fake.silences.send_modify(|silences| *silences += 1);
+        let (mut ssh, ours) = UnixStream::pair().expect("sockets");
+        let running = tokio::spawn(job(places.clone(), ours));
+        let open = Open { host: b"w001".to_vec(), command: Some(vec![b'x'; command]), of_run: true, ..Open::default() };
+        let sending = async {
+            frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
+            for _ in 0..stdin {
+                frames::write(&mut ssh, Kind::Stdin, &[0; MOST_DATA]).await.expect("taken");
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(500), sending).await;
+        while places.slots(0).available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!running.is_finished());
+        drop(ssh);
+        tokio::time::timeout(Duration::from_secs(20), running).await.expect("noticed").expect("no panic");
+        assert_eq!(places.slots(0).available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_given_up_while_its_wire_is_cut_is_not_sent_later() {
+        given_up(1 << 20, 0).await; // more than yamux lets pass before the agent says something
+        given_up(1 << 20, 20).await; // with stdin behind it that nobody takes
     }
 }

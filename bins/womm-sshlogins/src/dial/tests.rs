@@ -10,7 +10,7 @@ use womm_stream::greeting::{Agent, Greeted as Met};
 use womm_stream::resumable::Config;
 
 /// One agent, and how it is reached.
-struct Fake {
+pub struct Fake {
     agent: Agent,
     /// What the engine says in its place.
     error: Mutex<Option<fn() -> Error>>,
@@ -21,11 +21,11 @@ struct Fake {
     taken: AtomicUsize,
     wires: Mutex<Vec<AbortHandle>>,
     /// Counts how often the wires that were there fell silent.
-    silences: tokio::sync::watch::Sender<usize>,
+    pub silences: tokio::sync::watch::Sender<usize>,
 }
 
 impl Fake {
-    fn new() -> Arc<Self> {
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             agent: Agent::new("instance"),
             error: Mutex::default(),
@@ -76,12 +76,12 @@ impl Fake {
         }
     }
 
-    fn says(&self, error: Option<fn() -> Error>) {
+    pub fn says(&self, error: Option<fn() -> Error>) {
         *self.error.lock().expect("no panic") = error;
     }
 
     /// Breaks all wires.
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.wires.lock().expect("no panic").drain(..).for_each(|wire| wire.abort());
     }
 
@@ -103,18 +103,18 @@ impl Dial for Arc<Fake> {
     }
 }
 
-fn pod() -> Pod {
+pub fn pod() -> Pod {
     Pod { name: "pod-1".into(), uid: "uid-1".into(), node: None }
 }
 
-fn places(dialler: Box<dyn Dial>) -> Arc<Places> {
+pub fn places(dialler: Box<dyn Dial>) -> Arc<Places> {
     let task = Task { id: "abcdefgh".into(), pods: 1, procs_per_pod: 1, ..Task::default() };
     let stream = Config { interval: pace(1) * 2, ..Config::default() };
     Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true))
 }
 
 /// The session at the only place, as soon as there is one.
-async fn up(places: &Places) -> Session {
+pub async fn up(places: &Places) -> Session {
     let mut state = places.subscribe(0).expect("there");
     let up = async {
         match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
@@ -172,7 +172,7 @@ async fn a_wire_that_falls_silent_is_replaced_by_a_second_one_and_no_third() {
     }
 }
 
-fn missing() -> Error {
+pub fn missing() -> Error {
     Error::Missing { what: "pod \"pod-1\"".into(), on: Some("any more".into()), help: "wait".into() }
 }
 
