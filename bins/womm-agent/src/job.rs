@@ -112,8 +112,10 @@ async fn start(agent: &Agent, open: Open) -> Result<Job, String> {
         let ends = open.terminal.as_ref().map_or_else(pipes, |(_, size)| terminal(*size))?;
         let (ours, theirs) = StdUnixStream::pair()?;
         spec::send_stdio(&ours, [ends.theirs[0].as_fd(), ends.theirs[1].as_fd(), ends.theirs[2].as_fd()])?;
-        let supervisor = agent
-            .adopt(|| Command::new("/proc/self/exe").arg("job").stdin(Stdio::from(OwnedFd::from(theirs))).spawn())?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("job").arg(agent.descriptors.word()).stdin(Stdio::from(OwnedFd::from(theirs)));
+        let supervisor = agent.adopt(|| command.spawn())?;
+        drop(command); // and with it our copy of the supervisor's end
         ours.set_nonblocking(true)?;
         Ok(Job {
             supervisor,

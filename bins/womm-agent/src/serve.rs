@@ -1,6 +1,7 @@
 //! `womm-agent serve`: the command of a pod's container, pid 1 there. Takes connections on its socket, jobs on them,
 //! and reaps whatever falls to pid 1.
 
+use crate::descriptors::SoftLimit;
 use crate::environment::Environment;
 use crate::job;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
@@ -31,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_millis(1500);
 /// What all jobs of this agent share.
 pub struct Agent {
     pub environment: Environment,
+    /// The container's own limit of descriptors.
+    pub descriptors: SoftLimit,
     supervisors: Mutex<HashSet<i32>>,
     greeter: Greeter,
     /// Jobs that run.
@@ -131,6 +134,7 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     let instance = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(failed)?.trim().to_owned();
     let agent = Arc::new(Agent {
         environment: Environment::of_this_pod(),
+        descriptors: SoftLimit::raise(),
         supervisors: Mutex::default(),
         greeter: Greeter::new(instance),
         jobs: AtomicUsize::new(0),
@@ -218,6 +222,7 @@ mod tests {
     fn agent() -> Agent {
         Agent {
             environment: Environment::of_this_pod(),
+            descriptors: SoftLimit::of_word("none".as_ref()).expect("a word of ours"),
             supervisors: Mutex::default(),
             greeter: Greeter::new("i"),
             jobs: AtomicUsize::new(0),
