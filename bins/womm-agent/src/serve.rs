@@ -12,10 +12,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use womm_cli::Failure;
 use womm_stream::greeting::{Agent as Greeter, Greeted};
 use womm_stream::session::{Incoming, Session};
@@ -28,6 +29,14 @@ const GREETING: Duration = Duration::from_secs(20);
 /// than the pod's grace period (5 s, DESIGN 6).
 const LAST_WORK: Duration = Duration::from_millis(2500);
 const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+async fn until(deadline: Instant, mut done: impl FnMut() -> bool) {
+    while !done() && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
 
 /// What all jobs of this agent share.
 pub struct Agent {
@@ -76,15 +85,17 @@ impl Agent {
         self.ending.subscribe()
     }
 
-    /// Lets jobs end, then makes them. As pid 1, our own end is the kernel's SIGKILL to all the container's processes.
+    /// Lets jobs end, then makes them, then lets the owner hear of it, over the next wire if this one is cut. As pid 1, our
+    /// own end is the kernel's SIGKILL to all the container's processes, those that carry bytes too.
     async fn wind_up(&self) {
-        for (step, patience) in [(Ending::Soon, LAST_WORK), (Ending::Now, LAST_WORDS)] {
-            self.ending.send_replace(step);
-            let begun = Instant::now();
-            while self.jobs.load(Ordering::Relaxed) > 0 && self.greeter.is_connected() && begun.elapsed() < patience {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
+        let no_job = || self.jobs.load(Ordering::Relaxed) == 0;
+        self.ending.send_replace(Ending::Soon);
+        until(Instant::now() + LAST_WORK, no_job).await;
+        self.ending.send_replace(Ending::Now);
+        let deadline = Instant::now() + LAST_WORDS;
+        until(deadline, no_job).await;
+        tokio::time::sleep(LOOK_AGAIN).await; // what a job said last is on its way to the stream
+        until(deadline, || self.greeter.all_has_arrived()).await;
     }
 
     /// Orphans whose supervisor was killed, and whatever docker exec or kubectl exec leaves, fall to pid 1.
@@ -254,5 +265,59 @@ mod tests {
         agent.reap_strangers();
         assert!(!strangers.iter().any(|id| is_zombie(*id)));
         assert_eq!(ours.wait().expect("still there").code(), Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_get_their_time_although_the_wire_is_cut() {
+        let agent = agent();
+        agent.jobs.store(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let mut ending = agent.ending();
+        let job = async {
+            ending.wait_for(|ending| *ending == Ending::Now).await.expect("said");
+            assert!(begun.elapsed() >= LAST_WORK);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            agent.jobs.store(0, Ordering::Relaxed);
+        };
+        tokio::join!(agent.wind_up(), job);
+        assert!(begun.elapsed() < LAST_WORK + LAST_WORDS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_last_arrives_over_the_next_wire() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+        use womm_stream::greeting::Workstation;
+        let agent = agent();
+        let owner = Workstation::new("task", "stream", womm_stream::resumable::Config::default());
+        let meet = || async {
+            let (near, far) = duplex(64 << 10);
+            let (near, far) = tokio::join!(owner.greet(near), agent.greeter.greet(far));
+            (near.expect("greeted"), far.expect("greeted"))
+        };
+        let ((session, _cut), far) = meet().await;
+        let (session, Greeted::Owner(_theirs, mut incoming, _cut)) = (session.expect("the first"), far) else {
+            panic!("no owner")
+        };
+        let mut stream = session.open().await.expect("alive");
+        stream.write_all(b"job").await.expect("alive");
+        let ((_, near), Greeted::Again(far)) = meet().await else { panic!("another owner") };
+        let wires = (tokio::spawn(near.run()), tokio::spawn(far.run()));
+        let mut served = incoming.recv().await.expect("opened");
+        // That wire dies, and the job ends.
+        wires.0.abort();
+        wires.1.abort();
+        served.write_all(b"end").await.expect("room");
+        let begun = Instant::now();
+        let again = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let ((_, near), Greeted::Again(far)) = meet().await else { panic!("another owner") };
+            tokio::spawn(near.run());
+            tokio::spawn(far.run());
+            let mut got = [0; 3];
+            stream.read_exact(&mut got).await.expect("alive");
+            got
+        };
+        let ((), got) = tokio::join!(agent.wind_up(), again);
+        assert_eq!((&got, begun.elapsed() <= LAST_WORDS + LOOK_AGAIN), (b"end", true));
     }
 }

@@ -315,6 +315,11 @@ impl Agent {
         self.owner().as_ref().is_some_and(|owner| owner.keeper.without_wire().is_none())
     }
 
+    /// Whether the owner, if there is one, has all that was said to it.
+    pub fn all_has_arrived(&self) -> bool {
+        self.owner().as_ref().is_none_or(|owner| owner.keeper.has_arrived())
+    }
+
     /// Ends the stream that is there, for a reason.
     pub fn finish(&self, why: &str) {
         if let Some(owner) = &*self.owner() {

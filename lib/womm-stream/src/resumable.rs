@@ -161,6 +161,12 @@ impl Keeper {
         lock(&self.shared).over.clone()
     }
 
+    /// Whether the other end's reader has all that was written, or the stream is over.
+    pub fn has_arrived(&self) -> bool {
+        let state = lock(&self.shared);
+        state.over.is_some() || state.outgoing.is_empty()
+    }
+
     /// For how long nothing has come from the other end.
     pub fn silent_for(&self) -> Duration {
         lock(&self.shared).heard.elapsed()

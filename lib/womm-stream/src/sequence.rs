@@ -126,6 +126,11 @@ impl Outgoing {
         self.sent < self.end()
     }
 
+    /// Whether the other end has consumed all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Appends the next data frame, if there are bytes to send.
     pub fn put_next(&mut self, out: &mut Vec<u8>) -> bool {
         let from = (self.sent - self.start) as usize;
