@@ -258,3 +258,18 @@ async fn without_a_watcher_no_job_waits_for_a_pod_that_can_not_come() {
     places.unwatched();
     tokio::time::timeout(Duration::from_secs(1), places.deserted()).await.expect("there never was one");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pauses_are_between_half_and_all() {
+    let begun = Instant::now();
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..2000 {
+        let pod = Pod { uid: format!("uid-{number}"), ..pod() };
+        tokio::time::advance(Duration::from_nanos(number)).await;
+        let pause = Duration::from_secs(1);
+        let jittered = jittered(pause, &pod, begun);
+        assert!(pause / 2 <= jittered && jittered <= pause, "{jittered:?}");
+        seen.insert(jittered);
+    }
+    assert!(seen.len() > 500, "{} of 1000", seen.len());
+}
