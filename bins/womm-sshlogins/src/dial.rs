@@ -207,18 +207,24 @@ type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
 /// another is tried beside it: a network that is back is noticed at the next try. Not the first time, as a pod that has
 /// just started may be slow.
 async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
+    let (dials, node) = (&places.dials, pod.node.as_deref());
     let mut tries = Vec::new();
     let mut failed = None;
     let begun = Instant::now();
     while begun.elapsed() < DEADLINE {
-        // Not kept for longer than the pace: dials that hang must not keep those of other pods waiting.
-        let _permit = places.dials.acquire().await.map_err(|e| Outcome::NotNow(e.to_string()))?;
-        if tries.is_empty() || stream.is_known() {
-            if tries.len() == MOST_TRIES {
-                // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
-                drop(tries.remove(1));
-            }
-            tries.push(Box::pin(try_once(places, pod, stream)));
+        if tries.len() == MOST_TRIES {
+            // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
+            drop(tries.remove(1));
+        }
+        let more = if tries.is_empty() || !stream.is_known() { None } else { dials.one_more(node) };
+        if tries.is_empty() || more.is_some() {
+            tries.push(Box::pin(async {
+                let _permit = match more {
+                    Some(permit) => permit,
+                    None => dials.one(node).await,
+                };
+                dials.run(places.pace, try_once(places, pod, stream)).await
+            }));
         }
         let next = tokio::time::sleep(places.pace);
         tokio::pin!(next);

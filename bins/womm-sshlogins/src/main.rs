@@ -1,6 +1,7 @@
 //! `womm-sshlogins`: pod lines in, hosts for GNU parallel out: the sshloginfile, and the socket that `womm-ssh` talks to.
 
 mod dial;
+mod dials;
 mod files;
 mod find;
 mod held;

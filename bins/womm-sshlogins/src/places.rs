@@ -5,6 +5,7 @@
 //! once than it has slots, guests included.
 
 use crate::dial::{self, Dial};
+use crate::dials::Dials;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,9 +20,6 @@ const EMPTY: Duration = Duration::from_secs(1);
 
 /// How long agents may take to hear that the run is over.
 const TO_SAY_GOODBYE: Duration = Duration::from_millis(300);
-
-/// The most dials under way at once: an API server and a workstation's Docker take that many well.
-const MOST_DIALS: usize = 32;
 
 /// What a job that comes to a place finds.
 #[derive(Debug, Clone)]
@@ -41,7 +39,7 @@ pub enum State {
 pub struct Places {
     pub task: Task,
     pub dialler: Box<dyn Dial>,
-    pub dials: Semaphore,
+    pub dials: Dials,
     /// What no other process of ours ever is called.
     pub id: String,
     /// How streams to pods are made.
@@ -95,7 +93,7 @@ impl Places {
         Self {
             task: task.clone(),
             dialler,
-            dials: Semaphore::new(MOST_DIALS),
+            dials: Dials::new(),
             id,
             stream,
             pace: pace(task.pods),
