@@ -82,3 +82,23 @@ fn output_that_could_not_be_written_is_no_success() {
     // Nobody reads it: no reason to end the job.
     against_sh(stderr, "mkfifo f && exec 3<>f 4>f 3>&- && womm-ssh w001 true 2>&4").exits(0);
 }
+
+#[test]
+fn a_job_without_stdin_leaves_in_one_piece() {
+    let project = Project::without_engine();
+    let run = project.root().join("whole");
+    fs::create_dir(&run).unwrap();
+    let listener = UnixListener::bind(run.join("ssh.sock")).unwrap();
+    let first = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        let count = client.read(&mut bytes).unwrap();
+        client.write_all(b"\x14\0\0\0\x12e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").unwrap();
+        bytes.truncate(count);
+        bytes
+    });
+    project.sh("womm-ssh w001 true </dev/null").env("WOMM_RUN", &run).run().exits(0);
+    let first = first.join().unwrap();
+    // An open, and stdin-eof behind it.
+    assert_eq!((first[0], &first[first.len() - 5..]), (1, &b"\x03\0\0\0\0"[..]));
+}

@@ -93,6 +93,11 @@ impl Relay {
     fn run(&mut self, resized: Option<&UnixStream>) -> Result<End, String> {
         let mut decoder = Decoder::default();
         let mut buffer = vec![0; MOST_DATA + HEADER];
+        // GNU parallel has closed stdin of most jobs by now: the job and that leave in one piece, which wakes everybody
+        // on the way once.
+        if self.stdin == Stdin::Open && readable_now(io::stdin().as_fd()) {
+            self.read_stdin(&mut buffer)?;
+        }
         loop {
             let sending = self.sent < self.to_send.len();
             let reading = !sending && self.stdin == Stdin::Open && self.under_way + HEADER < STDIN_WINDOW;
@@ -245,6 +250,12 @@ impl Relay {
             How::Signalled(signal) => 128 + signal,
         }
     }
+}
+
+/// Whether a read would not wait: for bytes, an end, or an error.
+fn readable_now(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)), Ok(1))
 }
 
 /// Writes to stdout or stderr past the standard library's buffers. They may be non-blocking: another process's doing.
