@@ -67,8 +67,8 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                 }
                 let begun = Instant::now();
                 let broke = loop {
-                    if let Some(session) = &at_work {
-                        places.set(place, &pod, State::Up(pod.clone(), session.clone()));
+                    if let (Some(session), Some(writes)) = (&at_work, stream.writes()) {
+                        places.set(place, &pod, State::Up(pod.clone(), session.clone(), writes));
                     }
                     let again = second(&places, &pod, &stream);
                     let running = attached.run();

@@ -185,7 +185,7 @@ async fn run(job: &Job<'_>, client: Client) {
                 None => return,
             },
         };
-        let Found { pod, mut stream, mut session, slot: _slot } = match found {
+        let Found { pod, mut stream, mut session, slot: _slot, writes } = match found {
             Ok(found) => found,
             Err(end) => break end,
         };
@@ -223,6 +223,8 @@ async fn run(job: &Job<'_>, client: Client) {
         match down {
             Down::Told | Down::Gone => return,
             Down::Denied => tokio::time::sleep(DENIED).await,
+            // Its pod went before a wire took any of it.
+            Down::Lost(None) if !writes.were_sent() => tokio::time::sleep(DENIED).await,
             Down::Lost(why) => break job.lost(&pod, &mut session, why, false).await,
         }
     };
@@ -304,7 +306,11 @@ async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dial::Dial;
     use crate::dial::tests::{Fake, missing, places, pod, up};
+    use futures::future::BoxFuture;
+    use womm_engine::{Error, Wire};
+    use womm_wire::record::Task;
 
     /// A job that comes to a pod whose wire carries nothing any more, and is given up.
     async fn given_up(command: usize, stdin: usize) {
@@ -338,5 +344,51 @@ mod tests {
     async fn a_job_that_is_given_up_while_its_wire_is_cut_is_not_sent_later() {
         given_up(1 << 20, 0).await; // more than yamux lets pass before the agent says something
         given_up(1 << 20, 20).await; // with stdin behind it that nobody takes
+    }
+
+    /// Engines by the pods' names.
+    struct Two(Arc<Fake>, Arc<Fake>);
+
+    impl Dial for Two {
+        fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+            if pod.name == "pod-1" { self.0.dial(task, pod) } else { self.1.dial(task, pod) }
+        }
+    }
+
+    /// What comes back for a job whose pod goes while its wire is stuck; `full`: before the wire could take the job.
+    async fn pod_goes(full: bool) -> (Kind, Vec<u8>) {
+        let (fake, other) = (Fake::new(), Fake::new());
+        let places = places(Box::new(Two(fake.clone(), other.clone())));
+        places.add(pod());
+        let session = up(&places).await;
+        fake.says(Some(missing));
+        fake.silences.send_modify(|silences| *silences += 1);
+        let mut filler = session.open().await.expect("alive");
+        if full {
+            filler.write_all(&[0; 250_000]).await.expect("room in the link");
+        }
+        drop(session);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (mut ssh, ours) = UnixStream::pair().expect("sockets");
+        tokio::spawn(job(places.clone(), ours));
+        let open = Open { host: b"w001".to_vec(), command: Some(b"true".to_vec()), of_run: true, ..Open::default() };
+        frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
+        frames::write(&mut ssh, Kind::Stdin, b"in").await.expect("taken");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        places.add(Pod { name: "pod-2".into(), uid: "uid-2".into(), node: None });
+        places.remove(&pod(), "it was deleted".into());
+        let mut frame = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), frames::read(&mut ssh, &mut frame)).await;
+        let kind = read.expect("in time").expect("alive").expect("a frame");
+        (kind, frame[HEADER..].to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_job_of_which_no_byte_was_sent_goes_to_another_pod_and_any_other_is_lost() {
+        let (kind, payload) = pod_goes(true).await;
+        // The other pod's agent says what it was told.
+        assert_eq!((kind, Open::decode(&payload).map(|open| open.command)), (Kind::Open, Ok(Some(b"true".to_vec()))));
+        let (kind, payload) = pod_goes(false).await;
+        assert_eq!((kind, End::decode(&payload).map(|end| end.how)), (Kind::End, Ok(How::Lost)));
     }
 }

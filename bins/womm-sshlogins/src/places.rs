@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
-use womm_stream::resumable::Config;
+use womm_stream::resumable::{Config, Writes};
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
 use womm_wire::record::Task;
@@ -29,8 +29,8 @@ pub enum State {
     /// A pod whose connection broke. It is dialled again; jobs that run there go on, and jobs that are to come wait: files
     /// that GNU parallel brought for them are there.
     Cut,
-    /// A pod.
-    Up(Pod, Session),
+    /// A pod, and what is written to its stream.
+    Up(Pod, Session, Writes),
     /// Nobody, for good.
     Failed(String),
 }

@@ -4,7 +4,7 @@
 //! An agent has one owner: the stream that reached it first. A stream is known by the task, a random id of its own, and the
 //! agent's instance, never by the connection that carries it.
 
-use crate::resumable::{Attached, Config, Keeper, Settled, stream};
+use crate::resumable::{Attached, Config, Keeper, Settled, Writes, stream};
 use crate::session::{self, Incoming, Session};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -248,6 +248,11 @@ impl Workstation {
         };
         let attached = keeper.attach(wire, settled, received, window).map_err(GreetingError::TooLate)?;
         Ok((session, attached))
+    }
+
+    /// To know what became of bytes that are written to its session later; `None` before an agent knows it.
+    pub fn writes(&self) -> Option<Writes> {
+        self.known().as_ref().map(|known| known.keeper.writes())
     }
 
     /// For how long nothing has come from the agent.

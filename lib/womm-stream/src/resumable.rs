@@ -151,6 +151,11 @@ impl Keeper {
         Ok(Attached { shared: self.shared.clone(), number: state.wire, wire, config: state.config })
     }
 
+    /// To know what became of bytes that are written later.
+    pub fn writes(&self) -> Writes {
+        Writes { shared: self.shared.clone(), before: 0 }
+    }
+
     /// The stream is over: reads of the link fail with these words, and a wire that is there says so to the other end.
     pub fn finish(&self, why: &str) {
         lock(&self.shared).finish(why);
@@ -181,6 +186,32 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("wire", &lock(&self.shared).wire).finish_non_exhaustive()
+    }
+}
+
+/// What is written to a link from a moment on.
+#[derive(Clone)]
+pub struct Writes {
+    shared: Shared,
+    before: u64,
+}
+
+impl Writes {
+    /// From now on.
+    #[must_use]
+    pub fn from_now(&self) -> Self {
+        Self { shared: self.shared.clone(), before: lock(&self.shared).outgoing.end() }
+    }
+
+    /// Whether some of it was sent on a wire: the other end may have it.
+    pub fn were_sent(&self) -> bool {
+        lock(&self.shared).outgoing.ever_sent() > self.before
+    }
+}
+
+impl std::fmt::Debug for Writes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writes").field("before", &self.before).finish_non_exhaustive()
     }
 }
 

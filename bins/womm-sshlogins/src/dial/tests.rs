@@ -118,7 +118,7 @@ pub async fn up(places: &Places) -> Session {
     let mut state = places.subscribe(0).expect("there");
     let up = async {
         match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
-            State::Up(_, session) => session.clone(),
+            State::Up(_, session, _) => session.clone(),
             _ => unreachable!("waited for"),
         }
     };
