@@ -3,6 +3,7 @@
 //! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
+use crate::orphans;
 use crate::pty::{self, Pty};
 use crate::serve::{Agent, Ending};
 use crate::spec::{self, Answer};
@@ -166,6 +167,9 @@ impl Job {
         let id = supervisor.id();
         let finish = async {
             let answer = answer_of(control_r).await;
+            if answer.is_none() {
+                orphans::end(id).await; // the job is lost, and its output ends with its last process
+            }
             let stdout_bytes = counted(stdout).await;
             let stderr_bytes = match stderr {
                 Some(stderr) => counted(stderr).await,
@@ -240,8 +244,11 @@ enum Stop {
 }
 
 async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
-    let _ = supervisor.wait().await;
+    let ended = supervisor.wait().await;
     agent.released(id);
+    if !ended.is_ok_and(|status| status.success()) {
+        orphans::end(id).await;
+    }
 }
 
 /// More than any answer, bytes.

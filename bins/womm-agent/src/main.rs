@@ -11,6 +11,7 @@ mod install;
 mod job;
 mod left;
 mod offspring;
+mod orphans;
 mod pty;
 mod root;
 mod serve;
