@@ -251,6 +251,9 @@ async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
     }
 }
 
+/// How much of a job's output is read at first, bytes.
+const FIRST_READ: usize = 4 << 10;
+
 /// More than any answer, bytes.
 const MOST_ANSWER: usize = 64 << 10;
 
@@ -276,7 +279,8 @@ async fn counted(pump: JoinHandle<u64>) -> u64 {
 /// Reads a descriptor to its end, into frames; how many bytes it was.
 async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, frames_tx: Frames) -> u64 {
     let mut count = 0;
-    let mut buffer = vec![0; MOST_DATA];
+    // Most jobs write little. One that fills it gets more.
+    let mut buffer = vec![0; FIRST_READ];
     loop {
         match from.read(&mut buffer).await {
             Ok(0) => return count,
@@ -287,6 +291,9 @@ async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, frames_tx: Frames) -
                     return count;
                 }
                 count += n as u64;
+                if n == buffer.len() && n < MOST_DATA {
+                    buffer = vec![0; MOST_DATA];
+                }
             }
         }
     }
@@ -359,8 +366,8 @@ fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kill
             return End { how: How::Lost, stdout_bytes, stderr_bytes, reason: why.into() };
         }
     };
-    let killed = oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
-    let reason = match killed && how != How::Exited(0) {
+    let killed = || oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
+    let reason = match how != How::Exited(0) && killed() {
         true => "the kernel killed a process of this pod: out of memory, use --kube-mem",
         false => "",
     };

@@ -27,6 +27,9 @@ const FOR_THE_REASON: Duration = Duration::from_secs(3);
 /// After a pod denied a job, until a place is looked for again: the pod is known to be gone only when it has ended.
 pub const DENIED: Duration = Duration::from_millis(200);
 
+/// Bytes that are read at once, each way of each job; what is longer passes by the buffer.
+const READ_AHEAD: usize = 16 << 10;
+
 /// Takes connections for ever.
 pub async fn take(listener: UnixListener, places: Arc<Places>) {
     loop {
@@ -42,7 +45,7 @@ pub async fn take(listener: UnixListener, places: Arc<Places>) {
 
 async fn job(places: Arc<Places>, connection: UnixStream) {
     let (reader, writer) = connection.into_split();
-    let mut client = Client { reader: BufReader::with_capacity(MOST_DATA, reader), writer };
+    let mut client = Client { reader: BufReader::with_capacity(READ_AHEAD, reader), writer };
     let mut frame = Vec::new();
     let open = match frames::read(&mut client.reader, &mut frame).await {
         Ok(Some(Kind::Open)) => Open::decode(&frame[HEADER..]),
@@ -142,7 +145,7 @@ impl<'a> Job<'a> {
             () = gone => return None,
         };
         if found.is_ok() {
-            files::started(&self.places.task);
+            files::started(&self.places.task, &self.places.started);
         }
         Some(found.map_err(|why| End::without_output(How::Refused, why)))
     }
@@ -263,7 +266,7 @@ enum Down {
 
 async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut OwnedWriteHalf, answered: &AtomicBool) -> Down {
     let mut frame = Vec::new();
-    let mut from_pod = BufReader::with_capacity(MOST_DATA, from_pod);
+    let mut from_pod = BufReader::with_capacity(READ_AHEAD, from_pod);
     loop {
         match frames::read(&mut from_pod, &mut frame).await {
             Ok(Some(Kind::End)) => {

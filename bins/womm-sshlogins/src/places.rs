@@ -7,6 +7,7 @@
 use crate::dial::{self, Dial};
 use crate::dials::Dials;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
@@ -50,6 +51,8 @@ pub struct Places {
     pub retries: u32,
     /// Whether the jobs of an empty place go to others.
     pub guests: bool,
+    /// Whether a job was sent to a pod.
+    pub started: AtomicBool,
     leaving: watch::Sender<bool>,
     /// Why no pod is left, once that is so for good.
     deserted: watch::Sender<Option<String>>,
@@ -99,6 +102,7 @@ impl Places {
             pace: pace(task.pods),
             retries,
             guests,
+            started: AtomicBool::new(false),
             leaving: watch::Sender::new(false),
             deserted: watch::Sender::new(None),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
