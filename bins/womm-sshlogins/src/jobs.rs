@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use womm_stream::frames;
 use womm_stream::session::{Ended, Stream};
-use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, taken};
+use womm_wire::frame::{End, HEADER, How, Kind, Open, taken};
 use womm_wire::pod::Pod;
 use womm_wire::slot;
 
@@ -313,6 +313,7 @@ mod tests {
     use crate::dial::tests::{Fake, missing, places, pod, up};
     use futures::future::BoxFuture;
     use womm_engine::{Error, Wire};
+    use womm_wire::frame::MOST_DATA;
     use womm_wire::record::Task;
 
     /// A job that comes to a pod whose wire carries nothing any more, and is given up.
