@@ -31,6 +31,11 @@ fn no_run() {
 
 /// A run whose other end does what it likes: it must never look like success.
 fn against(answer: &'static [u8]) -> harness::Outcome {
+    against_sh(answer, "womm-ssh w001 true")
+}
+
+/// The same, womm-ssh being started by a script.
+fn against_sh(answer: &'static [u8], script: &str) -> harness::Outcome {
     let project = Project::without_engine();
     let run = project.root().join("broken");
     fs::create_dir(&run).unwrap();
@@ -40,7 +45,7 @@ fn against(answer: &'static [u8]) -> harness::Outcome {
         let _ = client.read(&mut [0; 4096]);
         let _ = client.write_all(answer);
     });
-    project.cmd("womm-ssh").words("w001 true").env("WOMM_RUN", &run).run()
+    project.sh(script).env("WOMM_RUN", &run).run()
 }
 
 #[test]
@@ -63,4 +68,37 @@ fn an_exit_code_counts_only_with_all_of_the_output() {
     against(b"\x14\0\0\0\x12s\x0f\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").exits(143);
     against(b"\x14\0\0\0\x15l\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0why").refuses(255, &["why"]);
     against(b"\x14\0\0\0\x15r\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0why").refuses(255, &["why"]);
+}
+
+#[test]
+fn output_that_could_not_be_written_is_no_success() {
+    // "Exited with 0 after 2 bytes of stdout", or of stderr.
+    let stdout = b"\x10\0\0\0\x02hi\x14\0\0\0\x12e\0\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0";
+    let stderr = b"\x11\0\0\0\x02hi\x14\0\0\0\x12e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02";
+    against(stdout).exits(0).writes("hi");
+    against(stderr).exits(0).holds("said", against(stderr).stderr == "hi");
+    against_sh(stdout, "womm-ssh w001 true >/dev/full").refuses(255, &["write the job's stdout", "No space left"]);
+    against_sh(stderr, "womm-ssh w001 true 2>/dev/full").exits(255);
+    // Nobody reads it: no reason to end the job.
+    against_sh(stderr, "mkfifo f && exec 3<>f 4>f 3>&- && womm-ssh w001 true 2>&4").exits(0);
+}
+
+#[test]
+fn a_job_without_stdin_leaves_in_one_piece() {
+    let project = Project::without_engine();
+    let run = project.root().join("whole");
+    fs::create_dir(&run).unwrap();
+    let listener = UnixListener::bind(run.join("ssh.sock")).unwrap();
+    let first = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        let count = client.read(&mut bytes).unwrap();
+        client.write_all(b"\x14\0\0\0\x12e\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0").unwrap();
+        bytes.truncate(count);
+        bytes
+    });
+    project.sh("womm-ssh w001 true </dev/null").env("WOMM_RUN", &run).run().exits(0);
+    let first = first.join().unwrap();
+    // An open, and stdin-eof behind it.
+    assert_eq!((first[0], &first[first.len() - 5..]), (1, &b"\x03\0\0\0\0"[..]));
 }

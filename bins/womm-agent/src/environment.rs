@@ -13,6 +13,8 @@ use womm_wire::names;
 
 /// Free space in TMPDIR below which no job starts, bytes.
 const LEAST_FREE: u64 = 256 << 10;
+/// The same of inodes, on file systems that count them.
+const LEAST_INODES: u64 = 16;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What is the same for all jobs of this pod.
@@ -98,8 +100,8 @@ impl Environment {
         let stat = rustix::fs::statvfs(&self.tmpdir).map_err(|e| format!("TMPDIR {tmpdir} in the pod: {e}"))?;
         let writable = rustix::fs::access(&self.tmpdir, rustix::fs::Access::WRITE_OK);
         writable.map_err(|e| format!("TMPDIR {tmpdir} in the pod can't be written to: {e}"))?;
-        if stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_FREE {
-            return Err(format!("TMPDIR {tmpdir} in the pod is full"));
+        if let Some(full) = full(&stat) {
+            return Err(format!("TMPDIR {tmpdir} in the pod {full}"));
         }
         Ok(())
     }
@@ -121,6 +123,15 @@ impl Environment {
             _ => Err(format!("no subsystem \"{}\", only sftp", String::from_utf8_lossy(name))),
         }
     }
+}
+
+/// What to say of a file system that has no room for a job.
+fn full(stat: &rustix::fs::StatVfs) -> Option<&'static str> {
+    if stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_FREE {
+        return Some("is full");
+    }
+    // btrfs and others have none to run out of, and say 0 of 0.
+    (stat.f_files > 0 && stat.f_favail < LEAST_INODES).then_some("is full: no inodes are free")
 }
 
 /// What is not for jobs: our own variables, and where the API server is, which the kubelet tells every container even
@@ -200,6 +211,27 @@ mod tests {
     fn without_a_tmpdir_a_job_is_refused() {
         let gone = environment(Path::new("/nonexistent/tmp"), &[]).complete(Open::default());
         assert!(gone.unwrap_err().contains("TMPDIR /nonexistent/tmp"));
+    }
+
+    #[test]
+    fn a_tmpdir_without_blocks_or_inodes_is_full() {
+        let roomy = rustix::fs::StatVfs {
+            f_bsize: 4096,
+            f_frsize: 4096,
+            f_blocks: 1000,
+            f_bfree: 1000,
+            f_bavail: 1000,
+            f_files: 1000,
+            f_ffree: 1000,
+            f_favail: 1000,
+            f_fsid: 0,
+            f_flag: rustix::fs::StatVfsMountFlags::empty(),
+            f_namemax: 255,
+        };
+        assert_eq!(full(&roomy), None);
+        assert_eq!(full(&rustix::fs::StatVfs { f_files: 0, f_favail: 0, ..roomy }), None, "inodes without number");
+        assert_eq!(full(&rustix::fs::StatVfs { f_favail: 15, ..roomy }), Some("is full: no inodes are free"));
+        assert_eq!(full(&rustix::fs::StatVfs { f_bavail: 63, ..roomy }), Some("is full"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
+use crate::orphans;
 use crate::pty::{self, Pty};
 use crate::serve::{Agent, Ending};
 use crate::spec::{self, Answer};
@@ -31,13 +32,8 @@ type Frames = mpsc::Sender<Vec<u8>>;
 /// Runs the job that a stream brings, to its end or the stream's.
 pub async fn run(agent: &Agent, stream: Stream) {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let open = match first(&mut reader).await {
-        Ok(Some(open)) => open,
-        Ok(None) | Err(_) => return, // given up before it began, or no job at all: dropped, so reset
-    };
-    if *agent.ending().borrow() != Ending::No {
-        return tell(&mut writer, &End::without_output(How::Denied, POD_ENDS)).await;
-    }
+    let ends = *agent.ending().borrow() != Ending::No;
+    let Some(open) = take(&mut reader, &mut writer, ends).await else { return };
     let job = match agent.environment.complete(open) {
         Ok(open) => start(agent, open).await,
         Err(why) => Err(why),
@@ -46,6 +42,19 @@ pub async fn run(agent: &Agent, stream: Stream) {
         Ok(job) => job.relay(agent, reader, writer).await,
         Err(why) => tell(&mut writer, &End::without_output(How::Refused, why)).await,
     }
+}
+
+/// Takes the job, or denies it if the pod ends. Says at once that it was taken: yamux opens no more than 256 streams of
+/// which the other end has not said a word, and a job may be silent for as long as it likes.
+async fn take(reader: &mut ReadHalf<Stream>, writer: &mut WriteHalf<Stream>, ends: bool) -> Option<Open> {
+    // Given up before it began, or no job at all: dropped, so reset.
+    let open = first(reader).await.ok().flatten()?;
+    if ends {
+        tell(writer, &End::without_output(How::Denied, POD_ENDS)).await;
+        return None;
+    }
+    frames::write(writer, Kind::StdinTaken, &frame::taken(0)).await.ok()?;
+    Some(open)
 }
 
 async fn tell(writer: &mut WriteHalf<Stream>, end: &End) {
@@ -104,8 +113,10 @@ async fn start(agent: &Agent, open: Open) -> Result<Job, String> {
         let ends = open.terminal.as_ref().map_or_else(pipes, |(_, size)| terminal(*size))?;
         let (ours, theirs) = StdUnixStream::pair()?;
         spec::send_stdio(&ours, [ends.theirs[0].as_fd(), ends.theirs[1].as_fd(), ends.theirs[2].as_fd()])?;
-        let supervisor = agent
-            .adopt(|| Command::new("/proc/self/exe").arg("job").stdin(Stdio::from(OwnedFd::from(theirs))).spawn())?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("job").arg(agent.descriptors.word()).stdin(Stdio::from(OwnedFd::from(theirs)));
+        let supervisor = agent.adopt(|| command.spawn())?;
+        drop(command); // and with it our copy of the supervisor's end
         ours.set_nonblocking(true)?;
         Ok(Job {
             supervisor,
@@ -156,6 +167,9 @@ impl Job {
         let id = supervisor.id();
         let finish = async {
             let answer = answer_of(control_r).await;
+            if answer.is_none() {
+                orphans::end(id).await; // the job is lost, and its output ends with its last process
+            }
             let stdout_bytes = counted(stdout).await;
             let stderr_bytes = match stderr {
                 Some(stderr) => counted(stderr).await,
@@ -230,9 +244,15 @@ enum Stop {
 }
 
 async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
-    let _ = supervisor.wait().await;
+    let ended = supervisor.wait().await;
     agent.released(id);
+    if !ended.is_ok_and(|status| status.success()) {
+        orphans::end(id).await;
+    }
 }
+
+/// How much of a job's output is read at first, bytes.
+const FIRST_READ: usize = 4 << 10;
 
 /// More than any answer, bytes.
 const MOST_ANSWER: usize = 64 << 10;
@@ -259,7 +279,8 @@ async fn counted(pump: JoinHandle<u64>) -> u64 {
 /// Reads a descriptor to its end, into frames; how many bytes it was.
 async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, frames_tx: Frames) -> u64 {
     let mut count = 0;
-    let mut buffer = vec![0; MOST_DATA];
+    // Most jobs write little. One that fills it gets more.
+    let mut buffer = vec![0; FIRST_READ];
     loop {
         match from.read(&mut buffer).await {
             Ok(0) => return count,
@@ -270,6 +291,9 @@ async fn pump(mut from: impl AsyncRead + Unpin, kind: Kind, frames_tx: Frames) -
                     return count;
                 }
                 count += n as u64;
+                if n == buffer.len() && n < MOST_DATA {
+                    buffer = vec![0; MOST_DATA];
+                }
             }
         }
     }
@@ -342,8 +366,8 @@ fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kill
             return End { how: How::Lost, stdout_bytes, stderr_bytes, reason: why.into() };
         }
     };
-    let killed = oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
-    let reason = match killed && how != How::Exited(0) {
+    let killed = || oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
+    let reason = match how != How::Exited(0) && killed() {
         true => "the kernel killed a process of this pod: out of memory, use --kube-mem",
         false => "",
     };
@@ -365,6 +389,37 @@ const _: () = assert!(STDIN_WINDOW >= 2 * (MOST_DATA + HEADER));
 #[cfg(test)]
 mod tests {
     use super::*;
+    use womm_stream::session::{self, Side};
+
+    #[tokio::test]
+    async fn any_number_of_silent_jobs_leaves_room_for_one_more() {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let (workstation, _) = session::start(near, Side::Workstation);
+        let (_session, mut incoming) = session::start(far, Side::Agent);
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Some(stream) = incoming.recv().await {
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                assert!(take(&mut reader, &mut writer, false).await.is_some());
+                silent.push((reader, writer));
+            }
+        });
+        let job = frame::encode(Kind::Open, &Open::default().encode());
+        let all = async {
+            let mut streams = Vec::new();
+            for _ in 0..600 {
+                let mut stream = workstation.open().await.expect("alive");
+                stream.write_all(&job).await.expect("alive");
+                streams.push(stream);
+            }
+            let mut frame = Vec::new();
+            for stream in &mut streams {
+                let kind = frames::read(stream, &mut frame).await.expect("alive");
+                assert_eq!((kind, &frame[HEADER..]), (Some(Kind::StdinTaken), &frame::taken(0)[..]));
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), all).await.expect("no job waits for another's word");
+    }
 
     #[test]
     fn kills_for_memory_are_read_from_both_versions_of_cgroups() {

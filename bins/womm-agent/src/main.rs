@@ -5,11 +5,13 @@
 //! written by our own programs, so they are read by hand.
 
 mod connect;
+mod descriptors;
 mod environment;
 mod install;
 mod job;
 mod left;
 mod offspring;
+mod orphans;
 mod pty;
 mod root;
 mod serve;
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
         Some("which") => run_main("womm-agent", || which::main(words)),
         Some("root") => root::main(),
         Some("foreground") => root::foreground(words),
-        Some("job") => supervisor::main(),
+        Some("job") => supervisor::main(words),
         Some("terminal") => terminal::main(words),
         Some("--version") => {
             let _ = write_out(&format!("womm-agent {}\n", womm_wire::names::VERSION));

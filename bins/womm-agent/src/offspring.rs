@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long processes may take to end after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(2);
 /// When SIGKILL did not end them (a dead NFS server): give up then, visibly.
-const LAST: Duration = Duration::from_secs(10);
+pub const LAST: Duration = Duration::from_secs(10);
 
 /// Makes this process the one to whom orphans below it fall, and tells of ended children through a pipe.
 pub fn adopt() -> io::Result<UnixStream> {
@@ -102,24 +102,53 @@ fn signal_all(signal: Signal) {
     }
 }
 
-/// All processes and who their parent is, as /proc says now.
-fn parents() -> HashMap<Pid, Pid> {
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    ended: bool,
+    parent: Pid,
+    session: Option<Pid>,
+}
+
+/// All processes, as /proc has them now.
+fn processes() -> HashMap<Pid, Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return HashMap::new() };
     entries
         .filter_map(|entry| {
             let name = entry.ok()?.file_name();
             let pid = Pid::from_raw(name.to_str()?.parse().ok()?)?;
             let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-            Some((pid, parent_in(&stat)?))
+            Some((pid, process_in(&stat)?))
         })
         .collect()
 }
 
-/// The fourth field of /proc/PID/stat. The second, the name, may hold anything, `) 1 (` too.
-fn parent_in(stat: &[u8]) -> Option<Pid> {
+fn parents() -> HashMap<Pid, Pid> {
+    processes().into_iter().map(|(pid, process)| (pid, process.parent)).collect()
+}
+
+/// State, parent and session are the fields 3, 4 and 6. The second, the name, may hold anything, `) 1 (` too.
+fn process_in(stat: &[u8]) -> Option<Process> {
     let after = stat.iter().rposition(|b| *b == b')')? + 1;
-    let text = std::str::from_utf8(&stat[after..]).ok()?;
-    Pid::from_raw(text.split_ascii_whitespace().nth(1)?.parse().ok()?)
+    let mut fields = std::str::from_utf8(&stat[after..]).ok()?.split_ascii_whitespace();
+    let (state, parent) = (fields.next()?, fields.next()?);
+    let session = fields.nth(1).and_then(|session| Pid::from_raw(session.parse().ok()?));
+    Some(Process { ended: matches!(state, "Z" | "X"), parent: Pid::from_raw(parent.parse().ok()?)?, session })
+}
+
+/// Whether a process is there and has not ended.
+pub fn lives(pid: Pid) -> bool {
+    let stat = std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    process_in(&stat).is_some_and(|process| !process.ended)
+}
+
+/// The living processes of a session, and all below them. Its number is nobody else's as long as one of it lives.
+pub fn of_session(session: Pid) -> HashSet<Pid> {
+    let processes = processes();
+    let parents = processes.iter().map(|(pid, process)| (*pid, process.parent)).collect();
+    let members = processes.iter().filter(|(_, process)| process.session == Some(session)).map(|(pid, _)| *pid);
+    let all = members.flat_map(|pid| below(pid, &parents).into_iter().chain([pid]));
+    all.filter(|pid| processes.get(pid).is_some_and(|process| !process.ended)).collect()
 }
 
 fn below(root: Pid, parents: &HashMap<Pid, Pid>) -> HashSet<Pid> {
@@ -152,8 +181,10 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_misleads_nobody() {
-        assert_eq!(parent_in(b"7 (a) 1 (b) S 42 7 7 0"), Some(pid(42)));
-        assert_eq!(parent_in(b"7 (a) S x"), None);
-        assert_eq!(parent_in(b""), None);
+        let process = Process { ended: false, parent: pid(42), session: Some(pid(9)) };
+        assert_eq!(process_in(b"7 (a) 1 (b) S 42 8 9 0"), Some(process));
+        assert_eq!(process_in(b"7 (a) Z 42 8 9 0"), Some(Process { ended: true, ..process }));
+        assert_eq!(process_in(b"7 (a) S x"), None);
+        assert_eq!(process_in(b""), None);
     }
 }

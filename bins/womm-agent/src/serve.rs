@@ -1,6 +1,7 @@
 //! `womm-agent serve`: the command of a pod's container, pid 1 there. Takes connections on its socket, jobs on them,
 //! and reaps whatever falls to pid 1.
 
+use crate::descriptors::SoftLimit;
 use crate::environment::Environment;
 use crate::job;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
@@ -11,10 +12,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use womm_cli::Failure;
 use womm_stream::greeting::{Agent as Greeter, Greeted};
 use womm_stream::session::{Incoming, Session};
@@ -28,9 +30,19 @@ const GREETING: Duration = Duration::from_secs(20);
 const LAST_WORK: Duration = Duration::from_millis(2500);
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+async fn until(deadline: Instant, mut done: impl FnMut() -> bool) {
+    while !done() && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// What all jobs of this agent share.
 pub struct Agent {
     pub environment: Environment,
+    /// The container's own limit of descriptors.
+    pub descriptors: SoftLimit,
     supervisors: Mutex<HashSet<i32>>,
     greeter: Greeter,
     /// Jobs that run.
@@ -73,28 +85,31 @@ impl Agent {
         self.ending.subscribe()
     }
 
-    /// Lets jobs end, then makes them. As pid 1, our own end is the kernel's SIGKILL to all the container's processes.
+    /// Lets jobs end, then makes them, then lets the owner hear of it, over the next wire if this one is cut. As pid 1, our
+    /// own end is the kernel's SIGKILL to all the container's processes, those that carry bytes too.
     async fn wind_up(&self) {
-        for (step, patience) in [(Ending::Soon, LAST_WORK), (Ending::Now, LAST_WORDS)] {
-            self.ending.send_replace(step);
-            let begun = Instant::now();
-            while self.jobs.load(Ordering::Relaxed) > 0 && self.greeter.is_connected() && begun.elapsed() < patience {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
+        let no_job = || self.jobs.load(Ordering::Relaxed) == 0;
+        self.ending.send_replace(Ending::Soon);
+        until(Instant::now() + LAST_WORK, no_job).await;
+        self.ending.send_replace(Ending::Now);
+        let deadline = Instant::now() + LAST_WORDS;
+        until(deadline, no_job).await;
+        tokio::time::sleep(LOOK_AGAIN).await; // what a job said last is on its way to the stream
+        until(deadline, || self.greeter.all_has_arrived()).await;
     }
 
     /// Orphans whose supervisor was killed, and whatever docker exec or kubectl exec leaves, fall to pid 1.
     fn reap_strangers(&self) {
-        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // One at a time, the kernel's oldest first; if that is one of ours, the runtime is about to take it.
-        while let Ok(Some(_)) = waitid(WaitId::All, peek) {
-            let Some(stranger) = zombies().into_iter().find(|pid| !supervisors.contains(pid)) else { return };
-            let Some(pid) = Pid::from_raw(stranger) else { return };
-            if waitpid(Some(pid), WaitOptions::NOHANG).is_err() {
-                return;
-            }
+        if !matches!(waitid(WaitId::All, peek), Ok(Some(_))) {
+            return;
+        }
+        // Looked for without the lock, which jobs that start wait for. Whoever is not known as a supervisor by the time we
+        // have it never was one, or has been waited for.
+        let ended = zombies();
+        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        for stranger in ended.into_iter().filter(|pid| !supervisors.contains(pid)).filter_map(Pid::from_raw) {
+            let _ = waitpid(Some(stranger), WaitOptions::NOHANG);
         }
     }
 }
@@ -130,6 +145,7 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     let instance = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(failed)?.trim().to_owned();
     let agent = Arc::new(Agent {
         environment: Environment::of_this_pod(),
+        descriptors: SoftLimit::raise(),
         supervisors: Mutex::default(),
         greeter: Greeter::new(instance),
         jobs: AtomicUsize::new(0),
@@ -138,7 +154,6 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     let system = |e: io::Error| Failure::outside(format!("catch signals: {e}"));
     let mut term = signal(SignalKind::terminate()).map_err(system)?;
     let mut int = signal(SignalKind::interrupt()).map_err(system)?;
-    let mut children = signal(SignalKind::child()).map_err(system)?;
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let orphan_after = orphan_after();
     let mut alone_since = Instant::now();
@@ -155,7 +170,7 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
             // The pod is being deleted.
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = children.recv() => agent.reap_strangers(),
+            // Not at each SIGCHLD: that is the end of a job, mostly, and looking takes longer the more processes there are.
             _ = tick.tick() => {
                 agent.reap_strangers();
                 if agent.greeter.is_connected() {
@@ -208,4 +223,101 @@ async fn take_jobs(agent: Arc<Agent>, session: Session, mut incoming: Incoming) 
         });
     }
     drop(session);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn agent() -> Agent {
+        Agent {
+            environment: Environment::of_this_pod(),
+            descriptors: SoftLimit::of_word("none".as_ref()).expect("a word of ours"),
+            supervisors: Mutex::default(),
+            greeter: Greeter::new("i"),
+            jobs: AtomicUsize::new(0),
+            ending: watch::Sender::new(Ending::No),
+        }
+    }
+
+    fn is_zombie(id: u32) -> bool {
+        zombies().contains(&id.cast_signed())
+    }
+
+    #[tokio::test]
+    async fn strangers_are_reaped_and_supervisors_left_to_whoever_waits() {
+        let agent = agent();
+        let child = |code: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", code]).stdin(Stdio::null());
+            command.spawn().expect("starts")
+        };
+        // Not tokio's, which would reap it at the first chance.
+        let mut ours = child("exit 7");
+        agent.supervisors.lock().expect("no panic").insert(ours.id().cast_signed());
+        let strangers: Vec<_> = (0..5).map(|_| child("exit 0").id()).collect();
+        let begun = Instant::now();
+        while !(is_zombie(ours.id()) && strangers.iter().all(|id| is_zombie(*id))) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "they do not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        agent.reap_strangers();
+        assert!(!strangers.iter().any(|id| is_zombie(*id)));
+        assert_eq!(ours.wait().expect("still there").code(), Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_get_their_time_although_the_wire_is_cut() {
+        let agent = agent();
+        agent.jobs.store(1, Ordering::Relaxed);
+        let begun = Instant::now();
+        let mut ending = agent.ending();
+        let job = async {
+            ending.wait_for(|ending| *ending == Ending::Now).await.expect("said");
+            assert!(begun.elapsed() >= LAST_WORK);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            agent.jobs.store(0, Ordering::Relaxed);
+        };
+        tokio::join!(agent.wind_up(), job);
+        assert!(begun.elapsed() < LAST_WORK + LAST_WORDS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_last_arrives_over_the_next_wire() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+        use womm_stream::greeting::Workstation;
+        let agent = agent();
+        let owner = Workstation::new("task", "stream", womm_stream::resumable::Config::default());
+        let meet = || async {
+            let (near, far) = duplex(64 << 10);
+            let (near, far) = tokio::join!(owner.greet(near), agent.greeter.greet(far));
+            (near.expect("greeted"), far.expect("greeted"))
+        };
+        let ((session, _cut), far) = meet().await;
+        let (session, Greeted::Owner(_theirs, mut incoming, _cut)) = (session.expect("the first"), far) else {
+            panic!("no owner")
+        };
+        let mut stream = session.open().await.expect("alive");
+        stream.write_all(b"job").await.expect("alive");
+        let ((_, near), Greeted::Again(far)) = meet().await else { panic!("another owner") };
+        let wires = (tokio::spawn(near.run()), tokio::spawn(far.run()));
+        let mut served = incoming.recv().await.expect("opened");
+        // That wire dies, and the job ends.
+        wires.0.abort();
+        wires.1.abort();
+        served.write_all(b"end").await.expect("room");
+        let begun = Instant::now();
+        let again = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let ((_, near), Greeted::Again(far)) = meet().await else { panic!("another owner") };
+            tokio::spawn(near.run());
+            tokio::spawn(far.run());
+            let mut got = [0; 3];
+            stream.read_exact(&mut got).await.expect("alive");
+            got
+        };
+        let ((), got) = tokio::join!(agent.wind_up(), again);
+        assert_eq!((&got, begun.elapsed() <= LAST_WORDS + LOOK_AGAIN), (b"end", true));
+    }
 }

@@ -1,12 +1,13 @@
 //! `womm-agent job`: the parent of one job. It is a child subreaper, so whatever the job starts stays below it; when
 //! the agent closes the socket, or dies, all of it ends.
 
+use crate::descriptors::SoftLimit;
 use crate::offspring::{self, Reaped};
 use crate::spec::{self, Answer};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -15,8 +16,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use womm_wire::frame::Open;
 
-pub fn main() -> ExitCode {
-    match run() {
+pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let descriptors = words.next().and_then(|word| SoftLimit::of_word(&word));
+    match run(descriptors) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             womm_cli::report("womm-agent job", &womm_cli::Failure::outside(e.to_string()));
@@ -25,13 +27,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> io::Result<()> {
+fn run(descriptors: Option<SoftLimit>) -> io::Result<()> {
     let agent = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // These reach whoever signals the whole container; the job gets its own copy. Caught here, so default in the job.
     let _ignored = offspring::signal_pipe(&[SIGINT, SIGQUIT, SIGTERM, SIGHUP])?;
     let children = offspring::adopt()?;
     let _ = rustix::process::setsid(); // fails only for a leader of a group, who has left its session already
     let (stdio, open) = spec::receive(&agent)?;
+    if let Some(descriptors) = descriptors {
+        descriptors.restore();
+    }
     let main = match start(&open, stdio) {
         Ok(pid) => pid,
         Err(why) => {

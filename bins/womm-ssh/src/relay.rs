@@ -93,6 +93,11 @@ impl Relay {
     fn run(&mut self, resized: Option<&UnixStream>) -> Result<End, String> {
         let mut decoder = Decoder::default();
         let mut buffer = vec![0; MOST_DATA + HEADER];
+        // GNU parallel has closed stdin of most jobs by now: the job and that leave in one piece, which wakes everybody
+        // on the way once.
+        if self.stdin == Stdin::Open && readable_now(io::stdin().as_fd()) {
+            self.read_stdin(&mut buffer)?;
+        }
         loop {
             let sending = self.sent < self.to_send.len();
             let reading = !sending && self.stdin == Stdin::Open && self.under_way + HEADER < STDIN_WINDOW;
@@ -175,12 +180,14 @@ impl Relay {
         while let Some((kind, payload)) = decoder.next_frame().map_err(broken)? {
             match kind {
                 Kind::Stdout => {
-                    write_all(io::stdout().as_fd(), payload, &mut self.reader_gone)?;
+                    let written = write_all(io::stdout().as_fd(), payload, &mut self.reader_gone);
+                    written.map_err(|e| format!("write the job's stdout: {e}"))?;
                     self.stdout_bytes += payload.len() as u64;
                 }
                 Kind::Stderr => {
-                    // A stderr that nobody reads is no reason to end the job.
-                    let _ = write_all(io::stderr().as_fd(), payload, &mut false);
+                    // One that nobody reads is no reason to end the job; one that is cut short (a full disk) is.
+                    let written = write_all(io::stderr().as_fd(), payload, &mut false);
+                    written.map_err(|e| format!("write the job's stderr: {e}"))?;
                     self.stderr_bytes += payload.len() as u64;
                 }
                 Kind::StdinTaken => {
@@ -245,8 +252,14 @@ impl Relay {
     }
 }
 
+/// Whether a read would not wait: for bytes, an end, or an error.
+fn readable_now(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)), Ok(1))
+}
+
 /// Writes to stdout or stderr past the standard library's buffers. They may be non-blocking: another process's doing.
-fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> Result<(), String> {
+fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],
@@ -258,7 +271,7 @@ fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool)
                 *gone = true;
                 return Ok(());
             }
-            Err(e) => return Err(format!("write the job's output: {e}")),
+            Err(e) => return Err(e.into()),
         }
     }
     Ok(())

@@ -2,16 +2,21 @@
 
 use crate::places::{Places, State};
 use crate::say;
-use futures::future::select_all;
+use futures::future::{BoxFuture, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use womm_cli::Failure;
-use womm_engine::Wire;
+use womm_engine::{Engine, Error, Wire};
 use womm_stream::greeting::{GreetingError, Workstation};
 use womm_stream::resumable::{Attached, Broke};
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
+use womm_wire::record::Task;
+
+#[cfg(test)]
+pub mod tests;
 
 /// From the start of a dial to the agent's greeting.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -22,8 +27,23 @@ const GOOD: Duration = Duration::from_secs(5);
 const WORTH_SAYING: Duration = Duration::from_secs(10);
 /// Nothing came from a pod for so many keepalives: a second connection is tried, before the first is given up.
 const SUSPICIOUS: u32 = 3;
+/// What an engine must go on saying for so long before it is believed: one that has just been started may not know its pods,
+/// or who may do what, yet.
+const CERTAIN: Duration = Duration::from_secs(5);
 /// The most connections to one pod that are tried at once.
 const MOST_TRIES: usize = 4;
+
+/// What makes wires to pods: an engine.
+pub trait Dial: Send + Sync {
+    /// A new one.
+    fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>>;
+}
+
+impl Dial for Engine {
+    fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        Box::pin(Self::dial(self, task, pod))
+    }
+}
 
 /// Dials, again and again; aborted when the pod is gone.
 pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
@@ -32,13 +52,14 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
     let mut pause = FIRST_PAUSE;
     let mut cut_since = Instant::now();
     let mut said = false;
+    let mut refusals = Refusals::default();
     let mut leaving = places.leaving();
     loop {
         let greeted = tokio::select! {
             greeted = reach(&places, &pod, &stream) => greeted,
             () = left(&mut leaving) => return,
         };
-        match greeted {
+        match refusals.judge(&places, greeted) {
             Ok((first, mut attached)) => {
                 at_work = first.or(at_work);
                 if said {
@@ -46,19 +67,34 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                 }
                 let begun = Instant::now();
                 let broke = loop {
-                    if let Some(session) = &at_work {
-                        places.set(place, &pod, State::Up(pod.clone(), session.clone()));
+                    if let (Some(session), Some(writes)) = (&at_work, stream.writes()) {
+                        places.set(place, &pod, State::Up(pod.clone(), session.clone(), writes));
                     }
+                    let again = second(&places, &pod, &stream);
                     let running = attached.run();
-                    tokio::pin!(running);
-                    tokio::select! {
-                        broke = &mut running => break broke,
-                        again = second(&places, &pod, &stream) => attached = again,
+                    tokio::pin!(again, running);
+                    let next = tokio::select! {
+                        broke = &mut running => match broke {
+                            // For the second one, which is about to be there: the agent answers.
+                            Broke::Replaced => tokio::select! {
+                                next = tokio::time::timeout(DEADLINE, again) => next.ok().flatten(),
+                                () = left(&mut leaving) => {
+                                    stream.finish("the run is over");
+                                    return;
+                                }
+                            },
+                            broke => break broke,
+                        },
+                        next = &mut again => next,
                         () = left(&mut leaving) => {
                             stream.finish("the run is over");
                             running.await;
                             return;
                         }
+                    };
+                    match next {
+                        Some(next) => attached = next,
+                        None => break Broke::Replaced,
                     }
                 };
                 places.set(place, &pod, State::Cut);
@@ -75,12 +111,16 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                 places.set(place, &pod, State::Failed(why));
                 return;
             }
+            Err(Outcome::Gone(_)) => {
+                places.remove(&pod, "it does not exist any more".into());
+                return;
+            }
             Err(Outcome::Anew(why)) => {
                 // Its jobs hear why their pod's streams end.
                 stream.finish(&why);
                 (stream, at_work) = (new_stream(&places), None);
             }
-            Err(Outcome::NotNow(why)) => {
+            Err(Outcome::NotNow(why) | Outcome::Forbidden(why)) => {
                 if !said && cut_since.elapsed() > WORTH_SAYING {
                     say(&format!("pod {} can't be reached, trying on: {why}", pod.name));
                     said = true;
@@ -96,8 +136,8 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
 }
 
 /// A second wire for a stream whose first one has fallen silent. Most such wires are dead, though TCP would find out
-/// only after minutes; one that speaks again keeps its place.
-async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Attached<Box<dyn Wire>> {
+/// only after minutes; one that speaks again keeps its place. `None`: the pod or its agent is another one, so the first is dead.
+async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Option<Attached<Box<dyn Wire>>> {
     let suspicious = places.stream.interval * SUSPICIOUS;
     loop {
         let silent = stream.silent_for();
@@ -106,9 +146,12 @@ async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Attached<Bo
             continue;
         }
         match reach(places, pod, stream).await {
-            Ok((_, attached)) => return attached,
+            Ok((_, attached)) => return Some(attached),
+            Err(Outcome::NotNow(_) | Outcome::Gone(_) | Outcome::Forbidden(_)) => {
+                tokio::time::sleep(places.pace).await;
+            }
             // It is found out again once the first wire is given up.
-            Err(_) => tokio::time::sleep(places.pace).await,
+            Err(Outcome::Anew(_) | Outcome::Never(_)) => return None,
         }
     }
 }
@@ -129,6 +172,33 @@ enum Outcome {
     /// The agent is another one than before, or the stream is over for another reason.
     Anew(String),
     Never(String),
+    /// There is no such pod, says the engine.
+    Gone(String),
+    /// We may not reach it, says the engine, and never have.
+    Forbidden(String),
+}
+
+/// What the engine refuses, and since when.
+#[derive(Default)]
+struct Refusals {
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Takes the engine at its word once it has said so for long. Of pods that are gone it is not asked as long as somebody
+    /// watches them, who knows why they went and replaces them.
+    fn judge(&mut self, places: &Places, greeted: Result<Greeted, Outcome>) -> Result<Greeted, Outcome> {
+        if !matches!(greeted, Err(Outcome::Gone(_) | Outcome::Forbidden(_))) {
+            self.since = None;
+            return greeted;
+        }
+        let certain = self.since.get_or_insert_with(Instant::now).elapsed() >= CERTAIN;
+        greeted.map_err(|outcome| match outcome {
+            Outcome::Forbidden(why) if certain => Outcome::Never(why),
+            Outcome::Gone(why) if !certain || places.is_watched() => Outcome::NotNow(why),
+            other => other,
+        })
+    }
 }
 
 type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
@@ -137,18 +207,24 @@ type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
 /// another is tried beside it: a network that is back is noticed at the next try. Not the first time, as a pod that has
 /// just started may be slow.
 async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
+    let (dials, node) = (&places.dials, pod.node.as_deref());
     let mut tries = Vec::new();
     let mut failed = None;
     let begun = Instant::now();
     while begun.elapsed() < DEADLINE {
-        // Not kept for longer than the pace: dials that hang must not keep those of other pods waiting.
-        let _permit = places.dials.acquire().await.map_err(|e| Outcome::NotNow(e.to_string()))?;
-        if tries.is_empty() || stream.is_known() {
-            if tries.len() == MOST_TRIES {
-                // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
-                drop(tries.remove(1));
-            }
-            tries.push(Box::pin(try_once(places, pod, stream)));
+        if tries.len() == MOST_TRIES {
+            // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
+            drop(tries.remove(1));
+        }
+        let more = if tries.is_empty() || !stream.is_known() { None } else { dials.one_more(node) };
+        if tries.is_empty() || more.is_some() {
+            tries.push(Box::pin(async {
+                let _permit = match more {
+                    Some(permit) => permit,
+                    None => dials.one(node).await,
+                };
+                dials.run(places.pace, try_once(places, pod, stream)).await
+            }));
         }
         let next = tokio::time::sleep(places.pace);
         tokio::pin!(next);
@@ -173,9 +249,17 @@ async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greet
 }
 
 async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
-    let dialled = places.engine.dial(&places.task, pod).await;
-    let wire = dialled.map_err(|e| Outcome::NotNow(Failure::from(e).to_string()))?;
-    stream.greet(wire).await.map_err(|e| match e {
+    let greet = || async {
+        let dialled = places.dialler.dial(&places.task, pod).await;
+        let wire = dialled.map_err(|e| not_dialled(e, stream.is_known()))?;
+        Ok(stream.greet(wire).await)
+    };
+    let greeted = match greet().await? {
+        // By one that was given up, most likely: its answer is not waited for any more.
+        Err(GreetingError::Stale) => greet().await?,
+        greeted => greeted,
+    };
+    greeted.map_err(|e| match e {
         GreetingError::Version { .. } => Outcome::Never(e.to_string()),
         GreetingError::Unknown => Outcome::Anew(e.to_string()),
         GreetingError::TooLate(why) if stream.over().is_some() => Outcome::Anew(why),
@@ -186,6 +270,16 @@ async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Gr
         | GreetingError::Stale
         | GreetingError::TooLate(_) => Outcome::NotNow(e.to_string()),
     })
+}
+
+/// What an engine's words mean for a pod that was reached before, or not.
+fn not_dialled(error: Error, reached: bool) -> Outcome {
+    let outcome = match error {
+        Error::Missing { .. } => Outcome::Gone,
+        Error::Forbidden { .. } if !reached => Outcome::Forbidden,
+        _ => Outcome::NotNow,
+    };
+    outcome(Failure::from(error).to_string())
 }
 
 /// Between half and the whole of a pause, so that the pods of a node that came back are not all dialled at once.

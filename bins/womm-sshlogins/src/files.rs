@@ -6,6 +6,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UnixListener;
 use womm_cli::Failure;
 use womm_wire::names;
@@ -46,9 +47,11 @@ pub fn write_sshloginfile(file: &Path, task: &Task) -> Result<(), Failure> {
     fs::rename(&half, file).map_err(failed)
 }
 
-/// A job was sent to a pod.
-pub fn started(task: &Task) {
-    let _ = File::create(run(task).join(names::RUN_STARTED));
+/// A job was sent to a pod: the first one is written down.
+pub fn started(task: &Task, before: &AtomicBool) {
+    if !before.swap(true, Ordering::Relaxed) {
+        let _ = File::create(run(task).join(names::RUN_STARTED));
+    }
 }
 
 /// A job was lost: a JSON line for programs; womm-ssh says it to people. `pod` is `None` if no pod is to blame. `again`: it

@@ -3,6 +3,7 @@
 use crate::places::{Places, State};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use womm_stream::resumable::Writes;
 use womm_stream::session::{Ended, Stream};
 use womm_wire::pod::Pod;
 
@@ -16,6 +17,8 @@ pub struct Found {
     /// Says why the stream broke, if the pod's agent or we are the reason.
     pub session: Ended,
     pub slot: Option<OwnedSemaphorePermit>,
+    /// The job's, and those of others that come later.
+    pub writes: Writes,
 }
 
 /// Waits for a pod at the place, or one elsewhere if it stays empty, for a slot there, and opens a stream. Opening sends
@@ -57,9 +60,11 @@ pub async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, 
             () = std::future::ready(()), if !of_run => None,
         };
         let state = at_rx.borrow().clone();
-        if let State::Up(pod, session) = state {
+        if let State::Up(pod, session, writes) = state {
             match session.open().await {
-                Ok(stream) => return Ok(Found { pod, stream, session: session.ended(), slot }),
+                Ok(stream) => {
+                    return Ok(Found { pod, stream, session: session.ended(), slot, writes: writes.from_now() });
+                }
                 // Its successor, or the end of the pod, is about to be known.
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }

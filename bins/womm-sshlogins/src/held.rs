@@ -55,7 +55,7 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
     }
     let mut again = 0;
     loop {
-        let Found { pod, stream, mut session, slot: _slot } = match job.find(frames.hung_up()).await {
+        let Found { pod, stream, mut session, slot: _slot, writes } = match job.find(frames.hung_up()).await {
             None => return Ok(None),
             Some(Err(end)) => return Ok(Some(end)),
             Some(Ok(found)) => found,
@@ -78,6 +78,11 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
             Some(end) => {
                 pass_on(output, writer).await?;
                 return Ok(Some(end));
+            }
+            // Its pod went before a wire took any of it.
+            None if !writes.were_sent() => {
+                tokio::time::sleep(DENIED).await;
+                continue;
             }
             None => None,
         };

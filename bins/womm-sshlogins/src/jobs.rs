@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use womm_stream::frames;
 use womm_stream::session::{Ended, Stream};
-use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open};
+use womm_wire::frame::{End, HEADER, How, Kind, Open, taken};
 use womm_wire::pod::Pod;
 use womm_wire::slot;
 
@@ -26,6 +26,9 @@ const FOR_THE_REASON: Duration = Duration::from_secs(3);
 
 /// After a pod denied a job, until a place is looked for again: the pod is known to be gone only when it has ended.
 pub const DENIED: Duration = Duration::from_millis(200);
+
+/// Bytes that are read at once, each way of each job; what is longer passes by the buffer.
+const READ_AHEAD: usize = 16 << 10;
 
 /// Takes connections for ever.
 pub async fn take(listener: UnixListener, places: Arc<Places>) {
@@ -42,7 +45,7 @@ pub async fn take(listener: UnixListener, places: Arc<Places>) {
 
 async fn job(places: Arc<Places>, connection: UnixStream) {
     let (reader, writer) = connection.into_split();
-    let mut client = Client { reader: BufReader::with_capacity(MOST_DATA, reader), writer };
+    let mut client = Client { reader: BufReader::with_capacity(READ_AHEAD, reader), writer };
     let mut frame = Vec::new();
     let open = match frames::read(&mut client.reader, &mut frame).await {
         Ok(Some(Kind::Open)) => Open::decode(&frame[HEADER..]),
@@ -74,8 +77,15 @@ impl Client {
         let task = tokio::spawn(async move {
             let mut frame = Vec::new();
             while let Ok(Some(kind)) = frames::read(&mut reader, &mut frame).await {
-                if kind == Kind::Open || frames_tx.send((kind, std::mem::take(&mut frame))).await.is_err() {
+                if kind == Kind::Open {
                     return;
+                }
+                // Its end is noticed although nobody takes what it sent before.
+                tokio::select! {
+                    sent = frames_tx.send((kind, std::mem::take(&mut frame))) => if sent.is_err() {
+                        return;
+                    },
+                    () = hung_up(reader.get_ref()) => return,
                 }
             }
         });
@@ -135,7 +145,7 @@ impl<'a> Job<'a> {
             () = gone => return None,
         };
         if found.is_ok() {
-            files::started(&self.places.task);
+            files::started(&self.places.task, &self.places.started);
         }
         Some(found.map_err(|why| End::without_output(How::Refused, why)))
     }
@@ -165,7 +175,7 @@ impl<'a> Job<'a> {
 /// Runs a job, to its end or womm-ssh's.
 async fn run(job: &Job<'_>, client: Client) {
     // What womm-ssh sends before there is a pod stays in its socket.
-    let Some(first) = job.find(hung_up(&client)).await else { return };
+    let Some(first) = job.find(hung_up(client.reader.get_ref())).await else { return };
     let (mut frames, mut writer) = client.frames();
     let mut next = Some(first);
     // What womm-ssh has sent and nobody has answered: an agent that denies the job may have read it.
@@ -178,13 +188,18 @@ async fn run(job: &Job<'_>, client: Client) {
                 None => return,
             },
         };
-        let Found { pod, mut stream, mut session, slot: _slot } = match found {
+        let Found { pod, mut stream, mut session, slot: _slot, writes } = match found {
             Ok(found) => found,
             Err(end) => break end,
         };
-        let begun = match stream.write_all(&job.frame).await {
-            Ok(()) => stream.write_all(&sent).await,
-            Err(e) => Err(e),
+        let begin = async {
+            stream.write_all(&job.frame).await?;
+            stream.write_all(&sent).await
+        };
+        // A large one waits for room on a wire that is cut: it must not start once womm-ssh is gone.
+        let begun = tokio::select! {
+            begun = begin => begun,
+            () = frames.hung_up() => return,
         };
         let (mut from_pod, mut to_pod) = tokio::io::split(stream);
         let answered = AtomicBool::new(false);
@@ -211,6 +226,8 @@ async fn run(job: &Job<'_>, client: Client) {
         match down {
             Down::Told | Down::Gone => return,
             Down::Denied => tokio::time::sleep(DENIED).await,
+            // Its pod went before a wire took any of it.
+            Down::Lost(None) if !writes.were_sent() => tokio::time::sleep(DENIED).await,
             Down::Lost(why) => break job.lost(&pod, &mut session, why, false).await,
         }
     };
@@ -223,11 +240,11 @@ pub async fn tell(writer: &mut OwnedWriteHalf, end: &End) {
 }
 
 /// Ready only when the other end has closed: bytes to read are no hang-up.
-async fn hung_up(client: &Client) {
+async fn hung_up(client: &OwnedReadHalf) {
     use tokio::io::Interest;
     // EPOLLRDHUP of the peer's close; unread data does not hide it.
     loop {
-        match client.reader.get_ref().ready(Interest::READABLE).await {
+        match client.ready(Interest::READABLE).await {
             Ok(ready) if ready.is_read_closed() => return,
             Err(_) => return,
             // Readable and not closed: stdin is waiting there. Look again in a while.
@@ -249,7 +266,7 @@ enum Down {
 
 async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut OwnedWriteHalf, answered: &AtomicBool) -> Down {
     let mut frame = Vec::new();
-    let mut from_pod = BufReader::with_capacity(MOST_DATA, from_pod);
+    let mut from_pod = BufReader::with_capacity(READ_AHEAD, from_pod);
     loop {
         match frames::read(&mut from_pod, &mut frame).await {
             Ok(Some(Kind::End)) => {
@@ -261,6 +278,8 @@ async fn down(from_pod: &mut ReadHalf<Stream>, writer: &mut OwnedWriteHalf, answ
                     Err(e) => Down::Lost(Some(e.to_string())),
                 };
             }
+            // No word of the job's, but one that it was taken.
+            Ok(Some(Kind::StdinTaken)) if frame[HEADER..] == taken(0) => answered.store(true, Ordering::Relaxed),
             Ok(Some(_)) => {
                 answered.store(true, Ordering::Relaxed);
                 if writer.write_all(&frame).await.is_err() {
@@ -284,5 +303,96 @@ async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
     match tokio::time::timeout(Duration::ZERO, session.wait()).await {
         Ok(broken) => broken.to_string(),
         Err(_) => "its agent gave the job up".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::Dial;
+    use crate::dial::tests::{Fake, missing, places, pod, up};
+    use futures::future::BoxFuture;
+    use womm_engine::{Error, Wire};
+    use womm_wire::frame::MOST_DATA;
+    use womm_wire::record::Task;
+
+    /// A job that comes to a pod whose wire carries nothing any more, and is given up.
+    async fn given_up(command: usize, stdin: usize) {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let _session = up(&places).await;
+        fake.says(Some(missing));
+        fake.silences.send_modify(|silences| *silences += 1);
+        let (mut ssh, ours) = UnixStream::pair().expect("sockets");
+        let running = tokio::spawn(job(places.clone(), ours));
+        let open = Open { host: b"w001".to_vec(), command: Some(vec![b'x'; command]), of_run: true, ..Open::default() };
+        let sending = async {
+            frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
+            for _ in 0..stdin {
+                frames::write(&mut ssh, Kind::Stdin, &[0; MOST_DATA]).await.expect("taken");
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(500), sending).await;
+        while places.slots(0).available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!running.is_finished());
+        drop(ssh);
+        tokio::time::timeout(Duration::from_secs(20), running).await.expect("noticed").expect("no panic");
+        assert_eq!(places.slots(0).available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_given_up_while_its_wire_is_cut_is_not_sent_later() {
+        given_up(1 << 20, 0).await; // more than yamux lets pass before the agent says something
+        given_up(1 << 20, 20).await; // with stdin behind it that nobody takes
+    }
+
+    /// Engines by the pods' names.
+    struct Two(Arc<Fake>, Arc<Fake>);
+
+    impl Dial for Two {
+        fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+            if pod.name == "pod-1" { self.0.dial(task, pod) } else { self.1.dial(task, pod) }
+        }
+    }
+
+    /// What comes back for a job whose pod goes while its wire is stuck; `full`: before the wire could take the job.
+    async fn pod_goes(full: bool) -> (Kind, Vec<u8>) {
+        let (fake, other) = (Fake::new(), Fake::new());
+        let places = places(Box::new(Two(fake.clone(), other.clone())));
+        places.add(pod());
+        let session = up(&places).await;
+        fake.says(Some(missing));
+        fake.silences.send_modify(|silences| *silences += 1);
+        let mut filler = session.open().await.expect("alive");
+        if full {
+            filler.write_all(&[0; 250_000]).await.expect("room in the link");
+        }
+        drop(session);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let (mut ssh, ours) = UnixStream::pair().expect("sockets");
+        tokio::spawn(job(places.clone(), ours));
+        let open = Open { host: b"w001".to_vec(), command: Some(b"true".to_vec()), of_run: true, ..Open::default() };
+        frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
+        frames::write(&mut ssh, Kind::Stdin, b"in").await.expect("taken");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        places.add(Pod { name: "pod-2".into(), uid: "uid-2".into(), node: None });
+        places.remove(&pod(), "it was deleted".into());
+        let mut frame = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), frames::read(&mut ssh, &mut frame)).await;
+        let kind = read.expect("in time").expect("alive").expect("a frame");
+        (kind, frame[HEADER..].to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_job_of_which_no_byte_was_sent_goes_to_another_pod_and_any_other_is_lost() {
+        let (kind, payload) = pod_goes(true).await;
+        // The other pod's agent says what it was told.
+        assert_eq!((kind, Open::decode(&payload).map(|open| open.command)), (Kind::Open, Ok(Some(b"true".to_vec()))));
+        let (kind, payload) = pod_goes(false).await;
+        assert_eq!((kind, End::decode(&payload).map(|end| end.how)), (Kind::End, Ok(How::Lost)));
     }
 }

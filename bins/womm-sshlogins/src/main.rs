@@ -1,6 +1,7 @@
 //! `womm-sshlogins`: pod lines in, hosts for GNU parallel out: the sshloginfile, and the socket that `womm-ssh` talks to.
 
 mod dial;
+mod dials;
 mod files;
 mod find;
 mod held;
@@ -49,7 +50,8 @@ struct Options {
     /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
     #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
     window: u64,
-    /// How often an idle connection to a pod is written to, seconds (default 1, more for more than 200 pods)
+    /// How often an idle connection to a pod is written to, seconds (default 1, more for more than 100 pods; at most a
+    /// third of the deadline)
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
     /// A connection on which nothing comes for so long is given up for another one, seconds
@@ -90,7 +92,7 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     };
     let task = record.task()?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
-    let engine = Engine::for_task(task).await?;
+    let engine = Box::new(Engine::for_task(task).await?);
     let places =
         Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, !options.no_guests));
     let listener = files::listen(task)?;
@@ -130,11 +132,7 @@ async fn follow(
                     }
                 }
                 Some(Line::Failed { reason }) => {
-                    // Jobs that wait end without words of their own: it is said once, here.
-                    places.fail(String::new());
-                    files::failed(task, &reason);
-                    tokio::time::sleep(FOR_JOBS_TO_END).await;
-                    return Err(Failure::outside(reason));
+                    return Err(fail(task, places, reason).await);
                 }
                 Some(Line::Record { .. }) => {}
                 // Without anybody who watches, the pods that are there go on; for how long, the life pipe says.
@@ -145,12 +143,25 @@ async fn follow(
                         over = ended => return over,
                         () = late => say("womm-pods watch has ended: pods that are lost will not be replaced"),
                     }
-                    return life::over(life).await;
+                    places.unwatched();
+                    tokio::select! {
+                        over = life::over(life) => return over,
+                        _ = term.recv() => return Ok(()),
+                        reason = places.deserted() => return Err(fail(task, places, reason).await),
+                    }
                 }
                 None => return Ok(()),
             },
         }
     }
+}
+
+/// No pod can come: ends GNU parallel and jobs that wait, without words of their own, as it is said once, by us.
+async fn fail(task: &Task, places: &Places, reason: String) -> Failure {
+    places.fail(String::new());
+    files::failed(task, &reason);
+    tokio::time::sleep(FOR_JOBS_TO_END).await;
+    Failure::outside(reason)
 }
 
 async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
@@ -180,6 +191,8 @@ impl Options {
     fn stream(&self, pods: u32) -> Config {
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);
         let interval = self.keepalive.unwrap_or_else(|| places::pace(pods) * 2);
+        // Two of them may be late before the wire of a pod that has nothing to say counts as broken.
+        let interval = interval.min(self.keepalive_deadline / 3);
         Config { window, interval, deadline: self.keepalive_deadline }.bounded()
     }
 
@@ -192,8 +205,31 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn the_command_line_is_consistent() {
-        super::Options::check();
+        Options::check();
+    }
+
+    #[test]
+    fn an_idle_wire_is_written_to_long_before_it_counts_as_broken() {
+        for (words, pods, interval_ms, deadline_ms) in [
+            ("", 1, 1000, 20_000),
+            ("", 200, 2000, 20_000),
+            ("", 2000, 6666, 20_000),
+            ("--keepalive 30", 1, 6666, 20_000),
+            ("--keepalive 30 --keepalive-deadline 120", 1, 30_000, 120_000),
+            ("--keepalive 0.1 --keepalive-deadline 1", 2000, 100, 1000),
+            ("--keepalive-deadline 0.001", 1, 10, 50),
+        ] {
+            let options = Options::parse_from(["x", "--file", "f"].into_iter().chain(words.split_whitespace()));
+            let Config { interval, deadline, .. } = options.stream(pods);
+            assert_eq!(
+                (interval.as_millis(), deadline.as_millis()),
+                (interval_ms, deadline_ms),
+                "{words}, {pods} pods"
+            );
+        }
     }
 }

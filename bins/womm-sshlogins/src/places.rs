@@ -4,13 +4,14 @@
 //! lasts, because files that GNU parallel transfers must arrive where the job does. No pod gets more jobs of the run at
 //! once than it has slots, guests included.
 
-use crate::dial;
+use crate::dial::{self, Dial};
+use crate::dials::Dials;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
-use womm_engine::Engine;
-use womm_stream::resumable::Config;
+use womm_stream::resumable::{Config, Writes};
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
 use womm_wire::record::Task;
@@ -21,9 +22,6 @@ const EMPTY: Duration = Duration::from_secs(1);
 /// How long agents may take to hear that the run is over.
 const TO_SAY_GOODBYE: Duration = Duration::from_millis(300);
 
-/// The most dials under way at once: an API server and a workstation's Docker take that many well.
-const MOST_DIALS: usize = 32;
-
 /// What a job that comes to a place finds.
 #[derive(Debug, Clone)]
 pub enum State {
@@ -32,8 +30,8 @@ pub enum State {
     /// A pod whose connection broke. It is dialled again; jobs that run there go on, and jobs that are to come wait: files
     /// that GNU parallel brought for them are there.
     Cut,
-    /// A pod.
-    Up(Pod, Session),
+    /// A pod, and what is written to its stream.
+    Up(Pod, Session, Writes),
     /// Nobody, for good.
     Failed(String),
 }
@@ -41,8 +39,8 @@ pub enum State {
 /// All places of a task.
 pub struct Places {
     pub task: Task,
-    pub engine: Engine,
-    pub dials: Semaphore,
+    pub dialler: Box<dyn Dial>,
+    pub dials: Dials,
     /// What no other process of ours ever is called.
     pub id: String,
     /// How streams to pods are made.
@@ -53,7 +51,11 @@ pub struct Places {
     pub retries: u32,
     /// Whether the jobs of an empty place go to others.
     pub guests: bool,
+    /// Whether a job was sent to a pod.
+    pub started: AtomicBool,
     leaving: watch::Sender<bool>,
+    /// Why no pod is left, once that is so for good.
+    deserted: watch::Sender<Option<String>>,
     states: Vec<watch::Sender<State>>,
     slots: Vec<Arc<Semaphore>>,
     pods: Mutex<Pods>,
@@ -71,6 +73,8 @@ struct Pods {
     hosts: HashMap<usize, usize>,
     /// Why pods went, the last few.
     gone: VecDeque<(Pod, String)>,
+    /// Nobody reports pods or replaces them any more.
+    unwatched: bool,
 }
 
 struct Standing {
@@ -87,18 +91,20 @@ pub fn pace(pods: u32) -> Duration {
 const REMEMBERED: usize = 4096;
 
 impl Places {
-    pub fn new(task: &Task, engine: Engine, id: String, stream: Config, retries: u32, guests: bool) -> Self {
+    pub fn new(task: &Task, dialler: Box<dyn Dial>, id: String, stream: Config, retries: u32, guests: bool) -> Self {
         let count = task.pods as usize;
         Self {
             task: task.clone(),
-            engine,
-            dials: Semaphore::new(MOST_DIALS),
+            dialler,
+            dials: Dials::new(),
             id,
             stream,
             pace: pace(task.pods),
             retries,
             guests,
+            started: AtomicBool::new(false),
             leaving: watch::Sender::new(false),
+            deserted: watch::Sender::new(None),
             slots: (0..count).map(|_| Arc::new(Semaphore::new(task.procs_per_pod as usize))).collect(),
             states: (0..count).map(|_| watch::Sender::new(State::Waiting)).collect(),
             pods: Mutex::new(Pods {
@@ -194,6 +200,45 @@ impl Places {
             if let Some(next) = pods.spare.pop_front() {
                 self.stand(&mut pods, place, next);
             }
+        }
+        self.settle(&mut pods);
+    }
+
+    /// Whether somebody reports pods that come and go.
+    pub fn is_watched(&self) -> bool {
+        !self.pods().unwatched
+    }
+
+    /// No pod will come any more; those that are there go on.
+    pub fn unwatched(&self) {
+        let mut pods = self.pods();
+        pods.unwatched = true;
+        self.settle(&mut pods);
+    }
+
+    /// Without anybody who watches, a place that is empty stays so.
+    fn settle(&self, pods: &mut Pods) {
+        if !pods.unwatched {
+            return;
+        }
+        let nobody = "and nobody makes another one: womm-pods watch has ended";
+        if pods.standing.iter().all(Option::is_none) {
+            self.deserted.send_replace(Some(format!("no pod is left, {nobody}")));
+        } else if !self.guests {
+            for place in 0..self.states.len() {
+                if pods.standing[place].is_none() {
+                    self.change(pods, place, State::Failed(format!("its pod is gone, {nobody}")));
+                }
+            }
+        }
+    }
+
+    /// Ready when no pod is left and none will come: why.
+    pub async fn deserted(&self) -> String {
+        let mut deserted_rx = self.deserted.subscribe();
+        match deserted_rx.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await, // never: the sender is ours
         }
     }
 

@@ -4,7 +4,7 @@
 //! An agent has one owner: the stream that reached it first. A stream is known by the task, a random id of its own, and the
 //! agent's instance, never by the connection that carries it.
 
-use crate::resumable::{Attached, Config, Keeper, Settled, stream};
+use crate::resumable::{Attached, Config, Keeper, Settled, Writes, stream};
 use crate::session::{self, Incoming, Session};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use womm_wire::names;
+
+#[cfg(test)]
+mod tests;
 
 /// The longest line, bytes.
 const MOST: usize = 256;
@@ -38,8 +41,8 @@ pub enum GreetingError {
     /// The agent has another owner.
     #[error("the pod takes jobs of another womm-sshlogins; it is free {} s after that one was last heard of", OWNER_IS_GONE.as_secs())]
     Owned,
-    /// A later greeting has reached the agent before this one.
-    #[error("a later connection reached the agent before this one")]
+    /// A greeting of the same round or a later one has reached the agent before this one.
+    #[error("another connection reached the agent before this one")]
     Stale,
     /// The agent does not know the stream: it is not the one that the stream was made with.
     #[error("its agent was started anew")]
@@ -109,8 +112,8 @@ struct Claim {
     task: String,
     stream: String,
     instance: Option<String>,
-    /// How many greetings of this stream there were before. They may arrive in any order, some long after they were given
-    /// up.
+    /// How many rounds of greetings of this stream there were before. Those of one round are alike: the first that arrives
+    /// is taken. They may arrive in any order, some long after they were given up.
     number: u64,
     received: u64,
     config: Config,
@@ -153,7 +156,8 @@ pub struct Workstation {
     task: String,
     stream: String,
     config: Config,
-    greetings: AtomicU64,
+    /// The present round of greetings: over once one of them has an outcome.
+    round: AtomicU64,
     known: Mutex<Option<Known>>,
 }
 
@@ -170,7 +174,7 @@ impl Workstation {
             task: task.into(),
             stream: id.into(),
             config: config.bounded(),
-            greetings: AtomicU64::new(0),
+            round: AtomicU64::new(0),
             known: Mutex::default(),
         }
     }
@@ -189,7 +193,19 @@ impl Workstation {
     ///
     /// # Errors
     /// If the wire breaks, or the agent does not take the stream. No deadline: the caller's.
-    pub async fn greet<W>(&self, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    pub async fn greet<W>(&self, wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
+    where
+        W: AsyncRead + AsyncWrite + Unpin,
+    {
+        // The agent takes one greeting of a round: those that were given up and reach it late do not cost the wire of
+        // the one that won. An outcome begins the next round, a bad one because it may be the one that was taken.
+        let round = self.round.load(Ordering::Relaxed);
+        let greeted = self.greet_in(round, wire).await;
+        self.round.fetch_max(round + 1, Ordering::Relaxed);
+        greeted
+    }
+
+    async fn greet_in<W>(&self, number: u64, mut wire: W) -> Result<(Option<Session>, Attached<W>), GreetingError>
     where
         W: AsyncRead + AsyncWrite + Unpin,
     {
@@ -198,7 +214,7 @@ impl Workstation {
             task: self.task.clone(),
             stream: self.stream.clone(),
             instance: known.as_ref().map(|(_, known)| known.instance.clone()),
-            number: self.greetings.fetch_add(1, Ordering::Relaxed),
+            number,
             received: known.as_ref().map_or(0, |(settled, _)| settled.received),
             config: self.config,
         };
@@ -237,6 +253,11 @@ impl Workstation {
         Ok((session, attached))
     }
 
+    /// To know what became of bytes that are written to its session later; `None` before an agent knows it.
+    pub fn writes(&self) -> Option<Writes> {
+        self.known().as_ref().map(|known| known.keeper.writes())
+    }
+
     /// For how long nothing has come from the agent.
     pub fn silent_for(&self) -> Duration {
         self.known().as_ref().map_or(Duration::ZERO, |known| known.keeper.silent_for())
@@ -266,7 +287,7 @@ pub struct Agent {
 struct Owner {
     task: String,
     stream: String,
-    /// The greeting that was answered last.
+    /// The round of the greeting that was taken last.
     number: u64,
     keeper: Keeper,
 }
@@ -300,6 +321,11 @@ impl Agent {
     /// Whether the owner's wire is there at this moment.
     pub fn is_connected(&self) -> bool {
         self.owner().as_ref().is_some_and(|owner| owner.keeper.without_wire().is_none())
+    }
+
+    /// Whether the owner, if there is one, has all that was said to it.
+    pub fn all_has_arrived(&self) -> bool {
+        self.owner().as_ref().is_none_or(|owner| owner.keeper.has_arrived())
     }
 
     /// Ends the stream that is there, for a reason.
@@ -351,7 +377,7 @@ impl Agent {
         let of_us = claim.instance.as_ref().is_none_or(|instance| *instance == self.instance);
         if let Some(owner) = living {
             if owner.task == claim.task && owner.stream == claim.stream && of_us {
-                if claim.number < owner.number || !owner.keeper.can_resume(claim.received) {
+                if claim.number <= owner.number || !owner.keeper.can_resume(claim.received) {
                     return Answer::Refused("stale");
                 }
                 owner.number = claim.number;
@@ -377,142 +403,5 @@ impl Agent {
             keeper: keeper.clone(),
         });
         Answer::Taken(keeper, settled, Some(new))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{DuplexStream, duplex};
-
-    fn workstation(id: &str) -> Workstation {
-        Workstation::new("task", id, Config::default())
-    }
-
-    /// Greets over a new wire; both sides' outcome.
-    async fn meet(
-        near: &Workstation,
-        far: &Agent,
-    ) -> (Result<(Option<Session>, Attached<DuplexStream>), GreetingError>, Result<Greeted<DuplexStream>, GreetingError>)
-    {
-        let (a, b) = duplex(4096);
-        tokio::join!(near.greet(a), far.greet(b))
-    }
-
-    #[tokio::test]
-    async fn the_first_is_the_owner_and_others_are_refused() {
-        let agent = Agent::new("i");
-        let (first, second) = (workstation("a"), workstation("b"));
-        let (near, far) = meet(&first, &agent).await;
-        let (session, _attached) = near.expect("free");
-        assert!(session.is_some());
-        let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
-        assert!(agent.is_connected());
-        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
-        let running = tokio::spawn(attached.run());
-        let (near, far) = meet(&first, &agent).await;
-        assert!(matches!((near, far), (Ok((None, _)), Ok(Greeted::Again(_)))), "the owner may come again");
-        assert!(matches!(running.await.expect("no panic"), crate::resumable::Broke::Wire(_)));
-        // Not connected, but not for long enough either.
-        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
-        agent.finish("the test says so");
-        assert!(meet(&second, &agent).await.0.expect("free").0.is_some());
-    }
-
-    /// A greeting that the workstation has given up, but that still reaches the agent.
-    async fn late(claim: &Claim, far: &Agent) -> String {
-        let (mut a, b) = duplex(4096);
-        claim.line().write(&mut a).await.expect("room");
-        let _ = far.greet(b).await;
-        Line::read(&mut a).await.expect("an answer").words.join(" ")
-    }
-
-    #[tokio::test]
-    async fn a_greeting_that_comes_late_takes_nobodys_place() {
-        let (agent, first) = (Agent::new("i"), workstation("a"));
-        let (near, far) = meet(&first, &agent).await;
-        let (Some(session), attached) = near.expect("free") else { panic!("no session") };
-        let Ok(Greeted::Owner(_session, mut incoming, theirs)) = far else { panic!("no owner") };
-        let claim = |number| Claim {
-            task: "task".into(),
-            stream: "a".into(),
-            instance: Some("i".into()),
-            number,
-            received: 0,
-            config: Config::default(),
-        };
-        let early = claim(1);
-        let _ = meet(&first, &agent).await; // number 1
-        let (near, far) = meet(&first, &agent).await;
-        let (Ok((None, ours)), Ok(Greeted::Again(theirs_again))) = (near, far) else { panic!("it may come again") };
-        drop((attached, theirs));
-        assert_eq!(late(&early, &agent).await, "i refused stale", "there was a later one");
-        let (near, far) = (tokio::spawn(ours.run()), tokio::spawn(theirs_again.run()));
-        // More than the window: some of it was consumed, so acknowledged and forgotten.
-        let mut stream = session.open().await.expect("alive");
-        stream.write_all(b"x").await.expect("alive");
-        let mut served = incoming.recv().await.expect("opened");
-        tokio::spawn(async move { served.write_all(&vec![0; 3 << 20]).await });
-        let mut got = vec![0; 3 << 20];
-        stream.read_exact(&mut got).await.expect("all");
-        assert_eq!(late(&claim(9), &agent).await, "i refused stale", "what it asks for is no more");
-        assert!(!near.is_finished() && !far.is_finished() && agent.is_connected());
-    }
-
-    #[tokio::test]
-    async fn an_agent_that_was_started_anew_knows_no_stream() {
-        let near = workstation("a");
-        let first = meet(&near, &Agent::new("i")).await;
-        assert!(first.0.is_ok());
-        assert!(matches!(meet(&near, &Agent::new("j")).await.0, Err(GreetingError::Unknown)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_owner_that_is_silent_for_long_is_followed_by_another() {
-        let agent = Agent::new("i");
-        let (first, second) = (workstation("a"), workstation("b"));
-        let (near, far) = meet(&first, &agent).await;
-        let Ok(Greeted::Owner(_session, _incoming, attached)) = far else { panic!("no owner") };
-        drop(near);
-        attached.run().await;
-        assert!(matches!(meet(&second, &agent).await.0, Err(GreetingError::Owned)));
-        tokio::time::advance(OWNER_IS_GONE).await;
-        assert!(meet(&second, &agent).await.0.is_ok());
-        assert!(matches!(meet(&first, &agent).await.0, Err(GreetingError::Unknown)));
-    }
-
-    async fn against(theirs: &str) -> Result<(), GreetingError> {
-        let (near, mut far) = duplex(1024);
-        far.write_all(theirs.as_bytes()).await.expect("room");
-        workstation("a").greet(near).await.map(drop)
-    }
-
-    #[tokio::test]
-    async fn what_else_may_answer() {
-        let protocol = names::PROTOCOL;
-        assert!(against(&format!("womm {protocol} 9.9 i stream 0 4096 later words\nrest")).await.is_ok());
-        assert!(matches!(against("womm 1 9.9 i\n").await, Err(GreetingError::Version { theirs }) if theirs == "9.9"));
-        // What goes to a terminal can't clear it.
-        let clearing = against("womm 1 \x1b[2J i\n").await.expect_err("another protocol").to_string();
-        assert!(!clearing.contains('\x1b'), "{clearing:?}");
-        for foreign in ["SSH-2.0-x\r\n", &"x".repeat(400), &format!("womm {protocol} 9.9 i stream x 1\n"), "womm\n"] {
-            assert!(matches!(against(foreign).await, Err(GreetingError::Foreign(_))), "{foreign}");
-        }
-        // Bytes acknowledged that were never sent.
-        let lie = format!("womm {protocol} 9.9 i stream 7 4096\n");
-        assert!(matches!(against(&lie).await, Err(GreetingError::TooLate(_))));
-    }
-
-    #[tokio::test]
-    async fn a_break_in_the_greeting_is_an_error() {
-        let (near, far) = duplex(1024);
-        drop(far);
-        assert!(matches!(workstation("a").greet(near).await, Err(GreetingError::Wire(_))));
-        let (mut near, far) = duplex(1024);
-        near.write_all(b"womm 1 0.1.0 x\n").await.expect("room");
-        let answer = Agent::new("i").greet(far).await;
-        assert!(matches!(answer, Err(GreetingError::Version { .. })));
-        let mut line = Line::read(&mut near).await.expect("ours, so that they can say it");
-        assert_eq!((line.protocol, line.words.pop()), (names::PROTOCOL, Some("i".into())));
     }
 }

@@ -151,6 +151,11 @@ impl Keeper {
         Ok(Attached { shared: self.shared.clone(), number: state.wire, wire, config: state.config })
     }
 
+    /// To know what became of bytes that are written later.
+    pub fn writes(&self) -> Writes {
+        Writes { shared: self.shared.clone(), before: 0 }
+    }
+
     /// The stream is over: reads of the link fail with these words, and a wire that is there says so to the other end.
     pub fn finish(&self, why: &str) {
         lock(&self.shared).finish(why);
@@ -159,6 +164,12 @@ impl Keeper {
     /// Why the stream is over, if it is.
     pub fn over(&self) -> Option<String> {
         lock(&self.shared).over.clone()
+    }
+
+    /// Whether the other end's reader has all that was written, or the stream is over.
+    pub fn has_arrived(&self) -> bool {
+        let state = lock(&self.shared);
+        state.over.is_some() || state.outgoing.is_empty()
     }
 
     /// For how long nothing has come from the other end.
@@ -175,6 +186,32 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").field("wire", &lock(&self.shared).wire).finish_non_exhaustive()
+    }
+}
+
+/// What is written to a link from a moment on.
+#[derive(Clone)]
+pub struct Writes {
+    shared: Shared,
+    before: u64,
+}
+
+impl Writes {
+    /// From now on.
+    #[must_use]
+    pub fn from_now(&self) -> Self {
+        Self { shared: self.shared.clone(), before: lock(&self.shared).outgoing.end() }
+    }
+
+    /// Whether some of it was sent on a wire: the other end may have it.
+    pub fn were_sent(&self) -> bool {
+        lock(&self.shared).outgoing.ever_sent() > self.before
+    }
+}
+
+impl std::fmt::Debug for Writes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writes").field("before", &self.before).finish_non_exhaustive()
     }
 }
 
@@ -243,8 +280,10 @@ impl AsyncWrite for Link {
 /// How a wire's service ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broke {
-    /// The wire broke, or another one took its place: the stream goes on.
+    /// The wire broke: the stream goes on.
     Wire(String),
+    /// It was let go of for another one, over which the other end is being greeted.
+    Replaced,
     /// The stream is over.
     Over(String),
 }
@@ -278,10 +317,6 @@ impl<W: AsyncRead + AsyncWrite + Unpin> Attached<W> {
     }
 }
 
-fn replaced() -> Broke {
-    Broke::Wire("another connection took its place".into())
-}
-
 async fn read<R: AsyncRead + Unpin>(shared: &Shared, number: u64, config: Config, mut reader: R) -> Broke {
     let mut buffer = vec![0; MOST_DATA + HEADER];
     let mut filled = 0;
@@ -295,7 +330,7 @@ async fn read<R: AsyncRead + Unpin>(shared: &Shared, number: u64, config: Config
         let mut used = 0;
         let mut state = lock(shared);
         if state.wire != number {
-            return replaced();
+            return Broke::Replaced;
         }
         state.heard = Instant::now();
         match take_frames(&mut state, &buffer[..filled], &mut used) {
@@ -355,7 +390,7 @@ async fn write<W: AsyncWrite + Unpin>(shared: &Shared, number: u64, config: Conf
         {
             let mut state = lock(shared);
             if state.wire != number {
-                return replaced();
+                return Broke::Replaced;
             }
             if let Some(why) = &state.over {
                 sequence::put_header(&mut batch, Kind::Bye, 0, 0);

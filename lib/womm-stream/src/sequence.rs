@@ -91,13 +91,15 @@ pub struct Outgoing {
     start: u64,
     /// What was sent on the present wire, or arrived by an earlier one.
     sent: u64,
+    /// What was sent on any wire.
+    ever_sent: u64,
     window: usize,
 }
 
 impl Outgoing {
     /// With a bound on what is kept for replay, bytes.
     pub fn new(window: usize) -> Self {
-        Self { bytes: VecDeque::new(), start: 0, sent: 0, window }
+        Self { bytes: VecDeque::new(), start: 0, sent: 0, ever_sent: 0, window }
     }
 
     /// The other end may hold less than we do.
@@ -117,13 +119,24 @@ impl Outgoing {
         count
     }
 
-    fn end(&self) -> u64 {
+    /// How many bytes were written in all.
+    pub fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
+    }
+
+    /// How many bytes were sent in all, each counted once: those behind them nobody has seen.
+    pub fn ever_sent(&self) -> u64 {
+        self.ever_sent
     }
 
     /// Whether there are bytes that the present wire has not seen.
     pub fn has_unsent(&self) -> bool {
         self.sent < self.end()
+    }
+
+    /// Whether the other end has consumed all.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Appends the next data frame, if there are bytes to send.
@@ -143,6 +156,7 @@ impl Outgoing {
             out.extend_from_slice(&second[from - first.len()..][..count]);
         }
         self.sent += count as u64;
+        self.ever_sent = self.ever_sent.max(self.sent);
         true
     }
 
@@ -173,6 +187,7 @@ impl Outgoing {
             return Err(Malformed::Ack { got: received, least: self.start, most: self.end() });
         }
         self.sent = received;
+        self.ever_sent = self.ever_sent.max(received);
         Ok(())
     }
 }
@@ -276,6 +291,18 @@ mod tests {
         wire.clear();
         assert!(outgoing.put_next(&mut wire));
         assert_eq!(frames(&wire), [(Kind::Data, 6, b" world, ".to_vec())]);
+    }
+
+    #[test]
+    fn what_no_wire_ever_took_is_known() {
+        let mut outgoing = Outgoing::new(100);
+        outgoing.write(b"hello");
+        outgoing.put_next(&mut Vec::new());
+        outgoing.resume(2).expect("the wire lost three");
+        outgoing.write(b"never sent");
+        assert_eq!((outgoing.ever_sent(), outgoing.end()), (5, 15));
+        outgoing.put_next(&mut Vec::new());
+        assert_eq!(outgoing.ever_sent(), 15);
     }
 
     #[test]

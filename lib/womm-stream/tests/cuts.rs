@@ -216,6 +216,15 @@ async fn every_byte_and_every_end_arrives() {
     let seed = variable("WOMM_SEED", u64::from(std::process::id()) << 20 | 1);
     let cuts = variable("WOMM_CUTS", 5000);
     eprintln!("WOMM_SEED={seed} WOMM_CUTS={cuts}");
+    let most = LONGEST * u32::try_from(cuts.div_ceil(5000)).unwrap_or(u32::MAX);
+    let ended = timeout(most, arrives(seed, cuts)).await;
+    assert!(ended.is_ok(), "not at its end after {most:?}: WOMM_SEED={seed} WOMM_CUTS={cuts}");
+}
+
+/// More than 5,000 cuts take on any machine; a run that hangs says so, with its seed.
+const LONGEST: Duration = Duration::from_secs(600);
+
+async fn arrives(seed: u64, cuts: u64) {
     let mut random = Random(seed | 1);
     let faults = Arc::new(AtomicU64::new(0));
     let made = Arc::new(AtomicU64::new(0));
@@ -276,11 +285,13 @@ async fn every_byte_and_every_end_arrives() {
             }
         }
         match attached.run().await {
-            Broke::Wire(_) => {}
+            Broke::Wire(_) | Broke::Replaced => {}
             // In order only once all jobs have ended, and with them the last handle of the session.
             Broke::Over(why) => assert!(made.load(Ordering::Relaxed) >= cuts, "{why}"),
         }
     }
+    // After a fault some jobs still run, and there is no wire any more: they end with the stream.
+    workstation.finish("the test is over");
     for job in jobs {
         job.await.expect("no job has failed");
     }

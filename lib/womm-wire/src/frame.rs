@@ -41,7 +41,8 @@ pub enum Kind {
     Note = 19,
     /// To the workstation, last and once: how it ended. Payload: [`End`].
     End = 20,
-    /// To the workstation: so many bytes of stdin frames, headers included, were taken. Payload: 4 bytes, big endian.
+    /// To the workstation: so many bytes of stdin frames, headers included, were taken. Payload: 4 bytes, big endian. 0 is the
+    /// first that comes: the job was taken.
     StdinTaken = 21,
 }
 

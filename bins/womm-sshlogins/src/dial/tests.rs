@@ -1,0 +1,275 @@
+//! Dialling against agents and engines that misbehave, on a clock of their own.
+
+use super::*;
+use crate::places::pace;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::AbortHandle;
+use womm_stream::greeting::{Agent, Greeted as Met};
+use womm_stream::resumable::Config;
+
+/// One agent, and how it is reached.
+pub struct Fake {
+    agent: Agent,
+    /// What the engine says in its place.
+    error: Mutex<Option<fn() -> Error>>,
+    /// How long it takes from a dial to the agent.
+    delay: Mutex<Duration>,
+    dialled: AtomicUsize,
+    /// Wires that the agent took.
+    taken: AtomicUsize,
+    wires: Mutex<Vec<AbortHandle>>,
+    /// Counts how often the wires that were there fell silent.
+    pub silences: tokio::sync::watch::Sender<usize>,
+}
+
+impl Fake {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            agent: Agent::new("instance"),
+            error: Mutex::default(),
+            delay: Mutex::default(),
+            dialled: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+            wires: Mutex::default(),
+            silences: tokio::sync::watch::Sender::new(0),
+        })
+    }
+
+    /// Carries a wire's bytes to the agent, until it falls silent.
+    async fn carry(self: Arc<Self>, mut near: DuplexStream) {
+        let mut silence = self.silences.subscribe();
+        let (mut far, agents) = duplex(64 << 10);
+        let served = tokio::spawn(self.serve(agents));
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+            _ = silence.changed() => {}
+        }
+        let _ = served.await; // the agent gives it up, and we don't say so
+        std::future::pending().await
+    }
+
+    async fn serve(self: Arc<Self>, wire: DuplexStream) {
+        let delay = *self.delay.lock().expect("no panic");
+        tokio::time::sleep(delay).await;
+        match self.agent.greet(wire).await {
+            Ok(Met::Owner(session, mut incoming, attached)) => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                // What comes on a stream goes back on it.
+                tokio::spawn(async move {
+                    while let Some(stream) = incoming.recv().await {
+                        tokio::spawn(async move {
+                            let (mut from, mut to) = tokio::io::split(stream);
+                            tokio::io::copy(&mut from, &mut to).await
+                        });
+                    }
+                    drop(session);
+                });
+                attached.run().await;
+            }
+            Ok(Met::Again(attached)) => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                attached.run().await;
+            }
+            _ => {}
+        }
+    }
+
+    pub fn says(&self, error: Option<fn() -> Error>) {
+        *self.error.lock().expect("no panic") = error;
+    }
+
+    /// Breaks all wires.
+    pub fn cut(&self) {
+        self.wires.lock().expect("no panic").drain(..).for_each(|wire| wire.abort());
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+impl Dial for Arc<Fake> {
+    fn dial<'a>(&'a self, _: &'a Task, _: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        self.dialled.fetch_add(1, Ordering::Relaxed);
+        if let Some(error) = *self.error.lock().expect("no panic") {
+            return Box::pin(async move { Err(error()) });
+        }
+        let (near, far) = duplex(64 << 10);
+        let serving = tokio::spawn(self.clone().carry(far));
+        self.wires.lock().expect("no panic").push(serving.abort_handle());
+        Box::pin(async { Ok(Box::new(near) as Box<dyn Wire>) })
+    }
+}
+
+pub fn pod() -> Pod {
+    Pod { name: "pod-1".into(), uid: "uid-1".into(), node: None }
+}
+
+pub fn places(dialler: Box<dyn Dial>) -> Arc<Places> {
+    let task = Task { id: "abcdefgh".into(), pods: 1, procs_per_pod: 1, ..Task::default() };
+    let stream = Config { interval: pace(1) * 2, ..Config::default() };
+    Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true))
+}
+
+/// The session at the only place, as soon as there is one.
+pub async fn up(places: &Places) -> Session {
+    let mut state = places.subscribe(0).expect("there");
+    let up = async {
+        match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
+            State::Up(_, session, _) => session.clone(),
+            _ => unreachable!("waited for"),
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), up).await.expect("reached")
+}
+
+async fn echoes(session: &Session) {
+    use tokio::io::AsyncReadExt;
+    let mut stream = session.open().await.expect("alive");
+    stream.write_all(b"ping").await.expect("alive");
+    let mut got = [0; 4];
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut got)).await;
+    read.expect("in time").expect("alive");
+    assert_eq!(&got, b"ping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_slow_to_answer_is_reached_once() {
+    for delay in [1500, 4000, 9000] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let session = up(&places).await;
+        *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
+        for cut in 1..=3 {
+            fake.cut();
+            echoes(&session).await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(fake.taken(), 1 + cut, "wires after {cut} cuts, {delay} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wire_that_falls_silent_is_replaced_by_a_second_one_and_no_third() {
+    for delay in [0, 200, 1500] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        places.add(pod());
+        let session = up(&places).await;
+        *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
+        for silence in 1..=3 {
+            pass(30).await;
+            fake.silences.send_modify(|silences| *silences += 1);
+            let begun = Instant::now();
+            echoes(&session).await;
+            let most = places.stream.interval * (SUSPICIOUS + 1) + Duration::from_millis(delay);
+            assert!(begun.elapsed() <= most, "after {:?}", begun.elapsed());
+            assert_eq!(fake.taken(), 1 + silence, "wires after {silence} silences, {delay} ms");
+        }
+    }
+}
+
+pub fn missing() -> Error {
+    Error::Missing { what: "pod \"pod-1\"".into(), on: Some("any more".into()), help: "wait".into() }
+}
+
+fn forbidden() -> Error {
+    let deed = "create pods/exec in namespace \"team\"";
+    Error::Forbidden { deed: deed.into(), reason: "user \"u\" has no such right".into(), help: "ask".into() }
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn state(places: &Places) -> State {
+    places.subscribe(0).expect("there").borrow().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_gone_is_removed_once_nobody_watches() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    places.add(pod());
+    let mut session = up(&places).await.ended();
+    fake.says(Some(missing));
+    fake.cut();
+    pass(60).await;
+    assert!(places.why_gone(&pod()).is_none() && matches!(state(&places), State::Cut), "its watcher may know more");
+    places.unwatched();
+    let why = tokio::time::timeout(Duration::from_secs(10), places.deserted()).await.expect("noticed");
+    assert!(why.contains("no pod is left"), "{why}");
+    assert!(places.why_gone(&pod()).is_some() && matches!(state(&places), State::Waiting));
+    session.wait().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_know_its_pods_yet_is_not_believed() {
+    for error in [missing, forbidden] {
+        let fake = Fake::new();
+        let places = places(Box::new(fake.clone()));
+        fake.says(Some(error));
+        places.add(pod());
+        places.unwatched();
+        pass(3).await;
+        fake.says(None);
+        up(&places).await;
+        fake.cut();
+        fake.says(Some(error));
+        pass(3).await;
+        fake.says(None);
+        up(&places).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_may_not_reach_pods_is_told_what_they_may_not() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    fake.says(Some(forbidden));
+    places.add(pod());
+    pass(20).await;
+    match state(&places) {
+        State::Failed(why) => assert!(why.contains("create pods/exec in namespace \"team\" is forbidden"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_taken_away_ends_no_job() {
+    let fake = Fake::new();
+    let places = places(Box::new(fake.clone()));
+    places.add(pod());
+    let session = up(&places).await;
+    fake.says(Some(forbidden));
+    fake.cut();
+    pass(60).await;
+    assert!(matches!(state(&places), State::Cut));
+    fake.says(None);
+    echoes(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watcher_no_job_waits_for_a_pod_that_can_not_come() {
+    let places = places(Box::new(Fake::new()));
+    places.unwatched();
+    tokio::time::timeout(Duration::from_secs(1), places.deserted()).await.expect("there never was one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_are_between_half_and_all() {
+    let begun = Instant::now();
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..2000 {
+        let pod = Pod { uid: format!("uid-{number}"), ..pod() };
+        tokio::time::advance(Duration::from_nanos(number)).await;
+        let pause = Duration::from_secs(1);
+        let jittered = jittered(pause, &pod, begun);
+        assert!(pause / 2 <= jittered && jittered <= pause, "{jittered:?}");
+        seen.insert(jittered);
+    }
+    assert!(seen.len() > 500, "{} of 1000", seen.len());
+}
