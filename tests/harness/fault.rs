@@ -264,6 +264,8 @@ impl Work {
             std::thread::sleep(Duration::from_millis(700)); // seven lines
             (before == sizes()).then_some(())
         });
+        let over: Vec<_> = jobs.iter().filter(|job| self.is_over(**job)).collect();
+        assert!(over.is_empty() && !jobs.is_empty(), "they stand still in the middle, not at their end: {over:?}");
     }
 
     /// The jobs that run in a pod.
