@@ -40,10 +40,25 @@ fn jobs_on(work: &Work, node: &str) -> Vec<u32> {
     jobs
 }
 
+/// Whose jobs stand still while something is broken.
+#[derive(Clone, Copy, PartialEq)]
+enum Feels {
+    /// Those on the node: their streams go by what is broken.
+    Node,
+    /// All of them.
+    All,
+}
+
 /// Something breaks for a while, and no pod with it.
-fn none_is_lost(fault: &str, length: Duration, breaks: impl FnOnce(&str) -> Broken) {
+fn none_is_lost(fault: &str, length: Duration, feels: Feels, breaks: impl FnOnce(&str) -> Broken) {
     let (mut work, node) = at_work(engine().project(), length, |cmd| cmd);
+    let jobs = jobs_on(&work, &node);
+    assert_eq!(jobs.len(), on(&work, &node).len() * 4, "every slot has a job");
     let broken = breaks(&node);
+    match feels {
+        Feels::Node => work.stand_still(&jobs),
+        Feels::All => work.stands_still(),
+    }
     std::thread::sleep(length);
     broken.mend();
     machines::well();
@@ -56,35 +71,33 @@ fn none_is_lost(fault: &str, length: Duration, breaks: impl FnOnce(&str) -> Brok
 
 #[test]
 fn a_kubelet_is_killed_and_started_again() {
-    none_is_lost("a kubelet is killed (SIGKILL), and started after 4 s", Duration::from_secs(4), |node| {
-        machines::kill(node, "kubelet")
-    });
+    let fault = "a kubelet is killed (SIGKILL), and started after 4 s";
+    none_is_lost(fault, Duration::from_secs(4), Feels::Node, |node| machines::kill(node, "kubelet"));
 }
 
+/// Streams of an exec go through containerd's own server.
 #[test]
 fn containerd_is_killed_and_started_again() {
-    none_is_lost("containerd is killed (SIGKILL), and started after 4 s", Duration::from_secs(4), |node| {
-        machines::kill(node, "containerd")
-    });
+    let fault = "containerd is killed (SIGKILL), and started after 4 s";
+    none_is_lost(fault, Duration::from_secs(4), Feels::Node, |node| machines::kill(node, "containerd"));
 }
 
 #[test]
 fn the_api_server_is_killed_and_started_again() {
-    none_is_lost("the API server is killed (SIGKILL), and started after 8 s", Duration::from_secs(8), |_| {
-        machines::kill("control", "apiserver")
-    });
+    let fault = "the API server is killed (SIGKILL), and started after 8 s";
+    none_is_lost(fault, Duration::from_secs(8), Feels::All, |_| machines::kill("control", "apiserver"));
 }
 
 #[test]
 fn a_node_is_off_the_network_for_a_moment() {
-    none_is_lost("a node is off the network for 5 s", Duration::from_secs(5), machines::cut);
+    none_is_lost("a node is off the network for 5 s", Duration::from_secs(5), Feels::Node, machines::cut);
 }
 
 /// Long enough for the cluster to notice, and to mark the node.
 #[test]
 fn a_node_is_off_the_network_for_a_while() {
     let length = full_or(22, 60);
-    none_is_lost(&format!("a node is off the network for {} s", length.as_secs()), length, |node| {
+    none_is_lost(&format!("a node is off the network for {} s", length.as_secs()), length, Feels::Node, |node| {
         let cut = machines::cut(node);
         until(LONG, "a node that is not Ready", || machines::nodes().iter().any(|(_, ready)| !ready).then_some(()));
         cut

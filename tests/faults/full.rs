@@ -1,20 +1,27 @@
 //! Places in a pod that can't be written to: a job that would not work there is refused, with the reason, before it starts.
 
-use harness::fault::tell;
+use harness::fault::{Shape, Work, tell};
 use harness::{Cmd, Engine, LONG, Pod, Project, Running, joblog, tool, until};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// `womm parallel` with a pod that is different.
-fn patched(project: &Project, pod: &Value) -> Cmd {
-    let cmd = project.parallel(1);
-    match project.engine() {
+/// A patch that makes pods different.
+fn patch(project: &Project, pod: &Value) -> PathBuf {
+    project.write("patch.json", json!({"spec": {"template": {"spec": pod}}}).to_string())
+}
+
+/// `womm parallel` with such pods.
+fn patched(cmd: Cmd, engine: Engine, patch: PathBuf) -> Cmd {
+    match engine {
         Engine::Docker => cmd,
-        Engine::Kube => {
-            let patch = json!({"spec": {"template": {"spec": pod}}});
-            cmd.arg("--kube-patch").arg(project.write("patch.json", patch.to_string()))
-        }
+        Engine::Kube => cmd.arg("--kube-patch").arg(patch),
     }
+}
+
+/// Pods whose TMPDIR is 4 MiB of memory.
+fn small_tmpdir() -> Value {
+    json!({"volumes": [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]})
 }
 
 /// On docker there is no --kube-patch: the mount is made from outside, by root, once the container is there. The project is
@@ -47,8 +54,7 @@ fn at_work(cmd: Cmd, project: &Project, log: &Path, options: &str, then: &str) -
 fn tmpdir() {
     let project = Engine::under_test().project();
     let log = project.root().join("joblog");
-    let volume = json!({"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}});
-    let cmd = patched(&project, &json!({"volumes": [volume]}));
+    let cmd = patched(project.parallel(1), project.engine(), patch(&project, &small_tmpdir()));
     let (mut run, tmpdir) = at_work(cmd, &project, &log, "size=4m,mode=1777", "rw");
     run.send("echo first\ncat /dev/zero >\"$TMPDIR/full\"; echo filled; exit 7\necho never\necho never\n");
     let out = run.finish();
@@ -65,13 +71,45 @@ fn tmpdir() {
     );
 }
 
+/// Jobs that run want nothing of it, and hear nothing of it.
+#[test]
+fn tmpdir_while_jobs_run() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let patch = patch(&project, &small_tmpdir());
+    let mut work = Work::start(project, Shape::outlasting(Duration::from_secs(6)), |cmd| patched(cmd, engine, patch));
+    let victim = work.pods().pop().unwrap();
+    let jobs = work.jobs_in(&victim);
+    assert_eq!(jobs.len(), 4, "every slot of {victim:?} has a job");
+    if engine == Engine::Docker {
+        mount_from_outside(work.project(), &victim, "size=4m,mode=1777", "rw");
+    }
+    let said = engine.inside(&victim, "cat /dev/zero >\"$WOMM_TMPDIR/full\"; ls \"$WOMM_TMPDIR\"").unwrap();
+    assert!(said.contains("full"), "{said}");
+    // Its host is the one that takes no more jobs.
+    let refused: Vec<_> = (1..=5)
+        .map(|place| work.project().ssh().args([&format!("w{place:03}"), "uname -n"]).run())
+        .filter(|out| out.code() != 0)
+        .collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    refused[0]
+        .exits(255)
+        .writes("")
+        .holds("why", refused[0].stderr.contains("TMPDIR") && refused[0].stderr.contains("is full"));
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    assert_eq!(seen.pods.len(), 5, "all pods stayed: {:?}", seen.pods);
+    seen.told("a pod's TMPDIR is filled while jobs run there");
+}
+
 #[test]
 fn tmp_that_is_read_only() {
     let project = Engine::under_test().project();
     let log = project.root().join("joblog");
     // The project, below /tmp here, is a volume of its own.
     let job = json!({"name": "job", "securityContext": {"readOnlyRootFilesystem": true}});
-    let cmd = patched(&project, &json!({"containers": [job]}));
+    let cmd = patched(project.parallel(1), project.engine(), patch(&project, &json!({"containers": [job]})));
     let (mut run, tmpdir) = at_work(cmd, &project, &log, "mode=1777", "ro");
     run.send("touch /tmp/file && echo written; echo first; exit 7\necho second\n");
     let out = run.finish();

@@ -1,8 +1,9 @@
 //! A pod that goes away in the middle of its jobs: these are lost, and no others.
 
-use harness::fault::{Shape, Work, full_or};
-use harness::{Engine, Pod, joblog};
+use harness::fault::{LOST, Shape, Work, full_or, tell};
+use harness::{Engine, LONG, Pod, joblog, process, until};
 use serde_json::json;
+use std::fs;
 use std::time::Duration;
 
 /// Jobs in five pods, one of which goes away; what that pod is missing for is in the reason.
@@ -39,40 +40,101 @@ fn its_agent_is_killed() {
     one_goes("the agent in a pod is killed (SIGKILL)", reason, Engine::kill_agent);
 }
 
+/// Nobody is left who would say that a pod is gone: the connection to it does.
+#[test]
+fn removed_by_force_while_nobody_watches() {
+    let engine = Engine::under_test();
+    let mut work = Work::start(engine.project(), Shape::outlasting(Duration::from_secs(4)), |cmd| cmd);
+    let victim = work.pods().pop().unwrap();
+    let jobs = work.jobs_in(&victim);
+    assert_eq!(jobs.len(), 4, "every slot of {victim:?} has a job");
+    let all = process::marked(work.project().mark());
+    let watchers: Vec<_> = all.into_iter().filter(|p| p.command.contains("/womm-pods watch ")).collect();
+    assert_eq!(watchers.len(), 1, "{watchers:?}");
+    process::kill(&watchers);
+    engine.remove_by_force(&victim);
+    work.says(&[&victim.name, " lost on "]);
+    let seen = work.finish();
+    seen.lost_are(&jobs);
+    assert!(seen.lost.iter().all(|lost| lost.pod == victim.name), "{:?}", seen.lost);
+    seen.told("`womm-pods watch` is killed (SIGKILL), then a pod is deleted, without grace");
+}
+
+/// A pod that was told to end takes no more jobs, and says so: they run elsewhere, at once or when its place has another.
+#[test]
+fn jobs_for_a_pod_that_ends_run_elsewhere() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let log = project.root().join("joblog");
+    let cmd = project.parallel(2).words("-n0 --joblog").arg(&log).arg("--");
+    // TERM is nothing to them: one lasts as long as its pod lets it, the other one until it is told.
+    let job = r#"trap '' TERM; touch "$TMPDIR/begun"; until [ -e "$TMPDIR/go" ]; do sleep 0.2; done"#;
+    let mut run = cmd.arg(job).words("::: 1 2").start();
+    let task = run.task();
+    let both = until(LONG, "a job in either pod", || {
+        let pods = engine.pods_where(&task, "test -e \"$WOMM_TMPDIR/begun\"");
+        (pods.len() == 2).then_some(pods)
+    });
+    let [victim, other] = &both[..] else { unreachable!("there are two") };
+    let ask = |host: &str| project.ssh().arg(host).arg("uname -n").run();
+    let host = until(LONG, "the host that the pod is", || {
+        ["w001", "w002"].into_iter().find(|host| ask(host).text().trim() == victim.name)
+    });
+    let folder = project.run_folders().pop().expect("its run");
+    let lost = || fs::read_to_string(folder.join("lost.jsonl")).unwrap_or_default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| engine.remove(victim)); // docker waits for the end
+        // One after the other: the first that finds it told to end was sent to it while its job still ran.
+        until(LONG, "a job that runs elsewhere", || {
+            assert_eq!(lost(), "", "the pod's own job still runs when the next one is sent to it");
+            let out = ask(host);
+            out.succeeds();
+            (out.text().trim() != victim.name).then_some(())
+        });
+    });
+    engine.inside(other, "touch \"$WOMM_TMPDIR/go\"").unwrap();
+    let out = run.finish();
+    out.exits(1).task();
+    let mut codes = joblog::codes(&log);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, LOST]);
+    out.holds("one job is lost, and no more", out.stderr.contains("womm parallel: 1 job was lost"));
+    out.holds("why", out.stderr.lines().any(|line| line.contains(&victim.name) && line.contains("told to end")));
+    tell(
+        &project,
+        "jobs come to a pod that was told to end, while its own are given their last 2.5 s",
+        &out.other_stderr(),
+        "its own job lost: 255; those that come run in another pod, with their own codes",
+    );
+}
+
 /// As the kernel does it when files in memory are the greater part of it: process 1 is the one that has to go.
 #[test]
 fn its_container_is_killed_for_memory() {
     let engine = Engine::under_test();
     let project = engine.project();
-    let log = project.root().join("joblog");
-    // A file without a name goes with its writer: a pod keeps /dev/shm for the container that comes after.
-    let job = r#"echo begun {}; case {} in 2) echo 1000 >/proc/1/oom_score_adj
-        exec perl -e 'open F, ">", "/dev/shm/full"; unlink "/dev/shm/full"; syswrite F, "x" x 65536 for 1 .. 900' ;; esac
-        sleep 4; echo ended {}"#;
-    let cmd = match engine {
-        Engine::Docker => project.parallel(2),
+    let patch = {
         // A pod that is guaranteed its resources: else the kubelet has the kernel prefer all its processes alike.
-        Engine::Kube => {
-            let container = json!({"name": "job", "resources": {"limits": {"cpu": "500m"}}});
-            let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
-            let patch = project.write("patch.json", patch.to_string());
-            project.womm().words("parallel --kube-pods 2 --kube-cpu 0.5 --kube-patch").arg(patch)
-        }
+        let cpu = json!({"cpu": "300m"});
+        let container = json!({"name": "job", "resources": {"requests": cpu, "limits": cpu}});
+        let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+        project.write("patch.json", patch.to_string())
     };
-    let cmd = cmd.words("--kube-mem 48Mi -k --joblog").arg(&log).arg("--").arg(job);
-    let out = cmd.words("::: 1 2 3").run();
-    out.writes("begun 1\nended 1\nbegun 2\nbegun 3\nended 3\n").exits(1).task();
-    assert_eq!(joblog::codes(&log), [0, 255, 0]);
-    let said: Vec<&str> = out.stderr.lines().filter(|line| line.contains(" lost on ")).collect();
-    out.holds("the lost job is said, with the memory and the remedy", {
-        said.len() == 1 && said[0].contains("48Mi") && said[0].contains("--kube-mem")
+    let mut work = Work::start(project, Shape::outlasting(Duration::from_secs(4)), |cmd| {
+        let cmd = cmd.words("--kube-mem 96Mi");
+        if engine == Engine::Kube { cmd.arg("--kube-patch").arg(patch) } else { cmd }
     });
-    harness::fault::tell(
-        &project,
-        "a pod's container is killed for memory",
-        &out.other_stderr(),
-        "1 job lost: 255; 2 jobs whole, with their own codes",
-    );
+    let victim = work.pods().pop().unwrap();
+    let jobs = work.jobs_in(&victim);
+    assert_eq!(jobs.len(), 4, "every slot of {victim:?} has a job");
+    // It goes with its pod, so it may have no end that is told.
+    let _ =
+        engine.inside(&victim, "echo 1000 >/proc/1/oom_score_adj; exec perl -e '$x = \"x\" x (300 << 20); sleep 60'");
+    work.says(&[&victim.name, " lost on "]);
+    let seen = work.finish();
+    seen.lost_are(&jobs).because(&["96Mi", "--kube-mem"]);
+    assert!(seen.lost.iter().all(|lost| lost.pod == victim.name), "{:?}", seen.lost);
+    seen.told("a pod's container is killed for memory");
 }
 
 /// The kernel kills the job that is too large, and nothing else: an exit code like any other.
@@ -98,7 +160,7 @@ fn a_job_is_killed_for_memory() {
         _ => out.fail(&format!("codes {codes:?}")),
     };
     out.holds("the remedy is named", out.stderr.contains("--kube-mem")).task();
-    harness::fault::tell(&project, "a job is killed for memory", &out.other_stderr(), fate);
+    tell(&project, "a job is killed for memory", &out.other_stderr(), fate);
 }
 
 /// For all that can be seen of it from outside it may be dead; but its processes are there.

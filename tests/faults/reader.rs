@@ -1,7 +1,7 @@
 //! A reader of the output that stops for a while: the jobs stand still, as with a pipe, and nothing fills up.
 
 use harness::fault::{full_or, tell};
-use harness::{Engine, LONG, process, tool, until};
+use harness::{Engine, LONG, Pod, process, tool, until};
 use std::fs;
 use std::path::Path;
 
@@ -18,6 +18,17 @@ fn noise() -> String {
 fn most_mib(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() / 1024
+}
+
+/// The pid of `womm-agent connect` in a pod, which bridges the connection to it, and the most memory that it has had.
+fn bridge(engine: Engine, pod: &Pod) -> (u32, u64) {
+    let script = r#"for p in /proc/[0-9]*; do
+        case $(tr '\0' ' ' <$p/cmdline 2>/dev/null) in *womm-agent\ connect\ *) echo "${p#/proc/}"; cat $p/status ;; esac
+        done"#;
+    let said = engine.inside(pod, script).unwrap();
+    let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
+    let [pid] = numbers[..] else { panic!("one connection to {pod:?}, not those of {numbers:?}") };
+    (pid, most_mib(&said))
 }
 
 fn sum(path: &Path) -> String {
@@ -39,17 +50,29 @@ fn that_stops_and_goes_on() {
     let mut run = project.sh(&script.replace("CPU", cpu)).deadline(LONG + length).start();
     let task = run.task();
     run.until("4 MiB", |_| project.at("taken").exists().then_some(()));
+    let pods = engine.pods(&task);
+    assert_eq!(pods.len(), 2);
+    let bridges = || pods.iter().map(|pod| bridge(engine, pod)).collect::<Vec<_>>();
+    let before = bridges();
     std::thread::sleep(length);
     assert_eq!(run.stdout().len(), 4 << 20, "nobody has taken more");
 
-    let helpers: Vec<_> =
-        process::marked(project.mark()).into_iter().filter(|p| p.command.contains("/womm-sshlogins ")).collect();
-    assert_eq!(helpers.len(), 1);
-    let helper = most_mib(&fs::read_to_string(format!("/proc/{}/status", helpers[0].pid)).unwrap());
-    let pods = engine.pods(&task);
-    let agents = pods.iter().map(|pod| most_mib(&engine.inside(pod, "cat /proc/1/status").unwrap()));
-    let agent = agents.max().unwrap();
-    assert!(helper < MOST_MIB && agent < MOST_MIB, "womm-sshlogins has had {helper} MiB, an agent {agent} MiB");
+    let of = |name: &str| {
+        let is = |p: &process::Process| p.command.split(' ').next().is_some_and(|program| program.ends_with(name));
+        let all = process::marked(project.mark()).into_iter().filter(is);
+        all.map(|p| most_mib(&fs::read_to_string(format!("/proc/{}/status", p.pid)).unwrap())).collect::<Vec<_>>()
+    };
+    let (helpers, clients) = (of("/womm-sshlogins"), of("/womm-ssh"));
+    assert!(helpers.len() == 1 && !clients.is_empty(), "{helpers:?}, {clients:?}");
+    let agents: Vec<u64> =
+        pods.iter().map(|pod| most_mib(&engine.inside(pod, "cat /proc/1/status").unwrap())).collect();
+    let after = bridges();
+    let pids = |bridges: &[(u32, u64)]| bridges.iter().map(|(pid, _)| *pid).collect::<Vec<_>>();
+    assert_eq!(pids(&after), pids(&before), "no keepalive was lost: the connections are still the same");
+    let connects: Vec<u64> = after.iter().map(|(_, mib)| *mib).collect();
+    for (what, all) in [("womm-sshlogins", helpers), ("womm-ssh", clients), ("agents", agents), ("connect", connects)] {
+        assert!(all.iter().all(|mib| *mib < MOST_MIB), "{what} have had {all:?} MiB");
+    }
 
     // Beside the job that nobody reads, in either pod.
     for host in ["w001", "w002"] {
@@ -62,7 +85,7 @@ fn that_stops_and_goes_on() {
     assert_eq!(fs::read_to_string(project.at("code")).unwrap(), "0\n");
     assert_eq!(sum(&out.stdout_file), sum(&local.stdout_file));
     let fate = format!(
-        "all of {WRITTEN_MIB} MiB arrive; womm-sshlogins and agents stay below {MOST_MIB} MiB; other jobs go on"
+        "all of {WRITTEN_MIB} MiB arrive; none of womm-sshlogins, womm-ssh and agents takes {MOST_MIB} MiB; other jobs go on"
     );
     tell(&project, &format!("the reader of the output stops for {} s", length.as_secs()), &out.other_stderr(), &fate);
 }

@@ -30,7 +30,9 @@ fn is_reset_every_second() {
                 std::thread::sleep(Duration::from_secs(1));
                 broken += proxy.reset();
             }
-            assert!(broken > 5, "{broken} connections were there to be reset");
+            // Those of five pods; some are being made again at that moment.
+            let least = 5 * length.as_secs() as usize / 2;
+            assert!(broken >= least, "{broken} connections were there to be reset, not {least}");
             work.goes_on();
         },
     );
@@ -56,11 +58,15 @@ fn is_silent() {
 fn is_refused() {
     let length = full_or(12, 60);
     through(&format!("the engine's API refuses connections for {} s", length.as_secs()), length, |work, proxy| {
+        let before = proxy.most_open();
         proxy.refuse();
         work.stands_still();
         std::thread::sleep(length);
+        proxy.most_open();
         proxy.pass();
         work.goes_on();
+        let after = proxy.most_open();
+        assert!(after <= before, "{after} connections were open at once when it was back, {before} before");
     });
 }
 
@@ -69,7 +75,13 @@ fn is_refused() {
 fn is_slow() {
     let length = Duration::from_secs(6);
     through("every piece takes 1 s more, each way", length, |work, proxy| {
-        proxy.delay(Duration::from_secs(1));
+        let each_way = Duration::from_secs(1);
+        proxy.delay(each_way);
+        // That it is felt, not how fast anything is.
+        let since = Instant::now();
+        work.project().ssh().words("w001 true").run().succeeds();
+        let took = since.elapsed();
+        assert!(took >= 2 * each_way, "there and back took {took:?}");
         std::thread::sleep(length);
         work.goes_on();
         proxy.pass();

@@ -17,10 +17,14 @@ use std::time::Duration;
 /// The exit code of a lost job.
 pub const LOST: i32 = 255;
 
-/// A fault's full length is for `tests/run soak`; in every day's runs it is shorter.
+/// Whether this is `tests/run soak`.
+pub fn is_soak() -> bool {
+    std::env::var("WOMM_SOAK").is_ok_and(|value| value == "1")
+}
+
+/// A fault's full length is for a soak; in every day's runs it is shorter.
 pub fn full_or(short_s: u64, full_s: u64) -> Duration {
-    let soak = std::env::var("WOMM_SOAK").is_ok_and(|value| value == "1");
-    Duration::from_secs(if soak { full_s } else { short_s })
+    Duration::from_secs(if is_soak() { full_s } else { short_s })
 }
 
 /// A job: it says where it is, writes numbered lines of many lengths, one now and then, and what they add up to; one word
@@ -260,6 +264,8 @@ impl Work {
             std::thread::sleep(Duration::from_millis(700)); // seven lines
             (before == sizes()).then_some(())
         });
+        let over: Vec<_> = jobs.iter().filter(|job| self.is_over(**job)).collect();
+        assert!(over.is_empty() && !jobs.is_empty(), "they stand still in the middle, not at their end: {over:?}");
     }
 
     /// The jobs that run in a pod.

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
@@ -30,6 +30,7 @@ struct Shared {
     holds: AtomicBool,
     delay_ms: AtomicU64,
     open: Mutex<Vec<Arc<Pair>>>,
+    most_open: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -134,6 +135,12 @@ impl Proxy {
         open.iter().for_each(|pair| pair.reset());
         open.len()
     }
+
+    /// The most connections that were open at once since this was last asked.
+    pub fn most_open(&self) -> usize {
+        let open = self.shared.open();
+        self.shared.most_open.swap(open.len(), Ordering::SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -195,7 +202,11 @@ fn connected(ends: &Ends, client: OwnedFd, shared: &Arc<Shared>) {
     };
     let Ok(server) = server else { return }; // dropped, so closed: the client sees what it would see of the server
     let pair = Arc::new(Pair { client, server, is_tcp: matches!(ends, Ends::Tcp { .. }) });
-    shared.open().push(pair.clone());
+    {
+        let mut open = shared.open();
+        open.push(pair.clone());
+        shared.most_open.fetch_max(open.len(), Ordering::SeqCst);
+    }
     let (back, with) = (pair.clone(), shared.clone());
     let other = spawn(move || pump(&back.server, &back.client, &with));
     pump(&pair.client, &pair.server, shared);
@@ -292,8 +303,14 @@ mod tests {
         proxy.refuse();
         crate::until(crate::LONG, "a refusal", || connect().err().filter(|e| e.kind() == ErrorKind::ConnectionRefused));
         proxy.pass();
+        assert_eq!(proxy.most_open(), 1);
         let mut wire = crate::until(crate::LONG, "a connection", || connect().ok());
         assert_eq!(answer(&mut wire, b"three").unwrap(), b"three");
+        let mut second = connect().unwrap();
+        assert_eq!(answer(&mut second, b"four").unwrap(), b"four");
+        drop((wire, second));
+        crate::until(crate::LONG, "their end", || proxy.shared.open().is_empty().then_some(()));
+        assert_eq!([proxy.most_open(), proxy.most_open()], [2, 0]);
     }
 
     #[test]
