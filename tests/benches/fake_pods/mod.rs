@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use womm_stream::frames;
 use womm_stream::greeting::{Agent, Greeted};
 use womm_stream::session::Stream;
-use womm_wire::frame::{End, How, Kind};
+use womm_wire::frame::{End, How, Kind, taken};
 use womm_wire::pod::{Line, Pod};
 use womm_wire::record::{EngineKind, KIND, Project as Folder, Record, Task};
 
@@ -208,6 +208,8 @@ async fn sleep(stream: Stream, job: Duration) {
     if !matches!(frames::read(&mut reader, &mut frame).await, Ok(Some(Kind::Open))) {
         return;
     }
+    // It is taken, as the agent says at once.
+    let _ = frames::write(&mut writer, Kind::StdinTaken, &taken(0)).await;
     let hears = async { while let Ok(Some(_)) = frames::read(&mut reader, &mut frame).await {} };
     tokio::select! {
         () = tokio::time::sleep(job) => {}
