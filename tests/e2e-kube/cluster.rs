@@ -203,6 +203,15 @@ pub fn no_pod(out: &Outcome, words: &[&str]) {
     gone(&task);
 }
 
+/// The same of a run whose Deployment is made at first; it is said no later than [`SAID`] after that.
+#[track_caller]
+pub fn no_pod_comes(cmd: Cmd, words: &[&str]) {
+    let mut run = cmd.deadline(SAID + SAID).start();
+    run.task();
+    says(&mut run, words);
+    no_pod(&run.finish(), words);
+}
+
 /// Waits until a running run says all of these words in one line, and no longer than [`SAID`].
 #[track_caller]
 pub fn says(run: &mut Running, words: &[&str]) {
