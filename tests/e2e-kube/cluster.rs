@@ -203,6 +203,15 @@ pub fn no_pod(out: &Outcome, words: &[&str]) {
     gone(&task);
 }
 
+/// The same of a run whose Deployment is made at first; it is said no later than [`SAID`] after that.
+#[track_caller]
+pub fn no_pod_comes(cmd: Cmd, words: &[&str]) {
+    let mut run = cmd.deadline(SAID + SAID).start();
+    run.task();
+    says(&mut run, words);
+    no_pod(&run.finish(), words);
+}
+
 /// Waits until a running run says all of these words in one line, and no longer than [`SAID`].
 #[track_caller]
 pub fn says(run: &mut Running, words: &[&str]) {
@@ -241,4 +250,45 @@ pub fn apply(project: &Project, object: &Value) {
     let path = project.root().join("object.json");
     std::fs::write(&path, object.to_string()).unwrap();
     Engine::kubectl(&["apply", "-f", path.to_str().unwrap()]);
+}
+
+/// A user who may do nothing at first, and a namespace for what they may do. The admin becomes them: impersonation (kubernetes.io,
+/// "User impersonation").
+pub struct User {
+    pub namespace: Namespace,
+    name: String,
+    kubeconfig: PathBuf,
+}
+
+impl User {
+    #[track_caller]
+    pub fn new(project: &Project, name: &str) -> Self {
+        let namespace = Namespace::new(name);
+        let name = format!("{}-user", namespace.0);
+        let kubeconfig = copied(project);
+        edit(&kubeconfig, "user: {client-certificate-data", &format!("user: {{as: {name}, client-certificate-data"));
+        Self { namespace, name, kubeconfig }
+    }
+
+    /// A command of theirs, in their namespace.
+    pub fn runs(&self, cmd: Cmd) -> Cmd {
+        cmd.env("KUBECONFIG", &self.kubeconfig).args(["--namespace", &self.namespace.0])
+    }
+
+    /// Gives them these rules of a Role, as YAML.
+    #[track_caller]
+    pub fn may(&self, project: &Project, rules: &[String]) {
+        let path = project.root().join("role.yaml");
+        let metadata = format!("metadata: {{name: some, namespace: {}}}", self.namespace.0);
+        let api = "apiVersion: rbac.authorization.k8s.io/v1";
+        let role = format!(
+            "{api}\nkind: Role\n{metadata}\nrules: [{}]\n---\n{api}\nkind: RoleBinding\n{metadata}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: some}}\n\
+             subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {}}}]\n",
+            rules.join(", "),
+            self.name
+        );
+        std::fs::write(&path, role).unwrap();
+        kubectl(&format!("apply -f {}", path.display()));
+    }
 }

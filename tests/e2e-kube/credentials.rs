@@ -1,6 +1,7 @@
 //! Users who may not, credentials that are refused, clusters that don't answer: said at once, and nothing is made.
 
-use crate::cluster::{NEVER_STARTED, beside, copied, echo, edit, kubectl, project, refused};
+use crate::cluster::{NEVER_STARTED, User, beside, copied, echo, edit, gone, kubectl, project, refused, says};
+use crate::doctor;
 use harness::{Project, tool};
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,6 +24,23 @@ fn a_user_in_a_namespace_of_others() {
     let project = project();
     let run = echo(project.parallel(1).words("--namespace second")).env("KUBECONFIG", beside("team.conf"));
     refused(&project, run, NEVER_STARTED, &["create leases in namespace \"second\" is forbidden", "\"team\""]);
+}
+
+/// Pods can be made, and not be reached.
+#[test]
+fn a_user_who_may_not_exec() {
+    let project = project();
+    let user = User::new(&project, "exec");
+    let rules = doctor::needed(&project, &user);
+    let (exec, others): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| rule.contains("pods/exec"));
+    assert!(!exec.is_empty(), "it is among those that are needed");
+    user.may(&project, &others);
+    let mut run = echo(user.runs(project.parallel(2))).start();
+    run.task();
+    says(&mut run, &["get pods/exec", "is forbidden"]);
+    let out = run.finish();
+    out.writes("").holds("it did not succeed", out.code() != 0);
+    gone(&out.task());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `womm doctor` of a real cluster: whoever asks, and whatever is wrong with the namespace.
 
-use crate::cluster::{LITTLE, Namespace, apply, beside, copied, edit, engine, gone, kubectl, project};
+use crate::cluster::{LITTLE, Namespace, User, apply, beside, copied, edit, engine, gone, kubectl, project};
 use harness::{Cmd, Project, Proxy};
 use serde_json::{Value, json};
 
@@ -120,17 +120,10 @@ fn a_cluster_that_is_not_reached() {
     is(&all, "cluster", "wrong", &["context \\\"nowhere\\\" does not exist"]);
 }
 
-/// A user who has the rights that are said to be needed, and no other, runs jobs; without any one of them, doctor says which.
-#[test]
-fn the_rights_that_are_needed_are_enough() {
-    let project = project();
-    let own = Namespace::new("rights");
-    let user = format!("{}-user", own.0);
-    let kubeconfig = copied(&project);
-    // Impersonation (kubernetes.io, "User impersonation"): the admin becomes a user who has nothing.
-    edit(&kubeconfig, "user: {client-certificate-data", &format!("user: {{as: {user}, client-certificate-data"));
-    let mine = |cmd: Cmd| cmd.env("KUBECONFIG", &kubeconfig).args(["--namespace", &own.0]);
-    let all = findings(mine(doctor(&project)));
+/// The rules that doctor tells a user to ask for who has no right so far.
+#[track_caller]
+pub fn needed(project: &Project, user: &User) -> Vec<String> {
+    let all = findings(user.runs(doctor(project)));
     let needed: Vec<String> = rights(&all)
         .into_iter()
         .filter(|right| right["state"] == "wrong")
@@ -141,20 +134,18 @@ fn the_rights_that_are_needed_are_enough() {
         })
         .collect();
     assert!(needed.len() > 8 && needed.len() < rights(&all).len(), "{all:#?}");
-    let path = project.root().join("role.yaml");
-    let metadata = format!("metadata: {{name: least, namespace: {}}}", own.0);
-    let api = "apiVersion: rbac.authorization.k8s.io/v1";
-    let role = format!(
-        "{api}\nkind: Role\n{metadata}\nrules: [{}]\n---\n{api}\nkind: RoleBinding\n{metadata}\n\
-         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: least}}\n\
-         subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]\n",
-        needed.join(", ")
-    );
-    std::fs::write(&path, role).unwrap();
-    kubectl(&format!("apply -f {}", path.display()));
-    let all = findings(mine(doctor(&project)));
+    needed
+}
+
+/// A user who has the rights that are said to be needed, and no other, runs jobs; without any one of them, doctor says which.
+#[test]
+fn the_rights_that_are_needed_are_enough() {
+    let project = project();
+    let user = User::new(&project, "rights");
+    user.may(&project, &needed(&project, &user));
+    let all = findings(user.runs(doctor(&project)));
     assert!(all.iter().all(|finding| finding["state"] != "wrong"), "{all:#?}");
-    is(&all, "namespace", "ok", &[&own.0]);
-    let run = mine(project.parallel(2)).words(LITTLE).words("-k -- echo").arg("{}").words("::: 1 2 3").run();
+    is(&all, "namespace", "ok", &[&user.namespace.0]);
+    let run = user.runs(project.parallel(2)).words(LITTLE).words("-k -- echo").arg("{}").words("::: 1 2 3").run();
     gone(&run.succeeds().writes("1\n2\n3\n").task());
 }

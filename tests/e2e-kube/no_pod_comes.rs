@@ -1,6 +1,6 @@
 //! Pods that don't come: why is said within 15 s, in words and numbers, and the run ends if none can come.
 
-use crate::cluster::{LITTLE, Namespace, SAID, apply, gone, is_clean, no_pod, project, says};
+use crate::cluster::{LITTLE, Namespace, SAID, apply, gone, is_clean, no_pod, no_pod_comes, project, says};
 use harness::{LONG, joblog};
 use serde_json::json;
 
@@ -42,24 +42,21 @@ fn a_quota_that_allows_no_such_pod() {
 fn more_cpus_than_any_node_has() {
     let project = project();
     let cmd = project.parallel(2).words("--kube-cpu 640 -- echo ran ::: 1");
-    let out = cmd.deadline(SAID + SAID).run();
-    no_pod(&out, &["no node has 640 free cpus: the largest has ", "--kube-cpu"]);
+    no_pod_comes(cmd, &["no node has 640 free cpus: the largest has ", "--kube-cpu"]);
 }
 
 #[test]
 fn more_memory_than_any_node_has() {
     let project = project();
     let cmd = project.parallel(1).words("--kube-mem 900Ti -- echo ran ::: 1");
-    let out = cmd.deadline(SAID + SAID).run();
-    no_pod(&out, &["no node has 900Ti of free memory: the largest has ", "Gi", "--kube-mem"]);
+    no_pod_comes(cmd, &["no node has 900Ti of free memory: the largest has ", "Gi", "--kube-mem"]);
 }
 
 #[test]
 fn more_gpus_than_any_node_has() {
     let project = project();
     let cmd = project.parallel(1).words("--kube-gpu 2 -- echo ran ::: 1");
-    let out = cmd.deadline(SAID + SAID).run();
-    no_pod(&out, &["no node has 2 free GPUs: the largest has 0", "--kube-gpu"]);
+    no_pod_comes(cmd, &["no node has 2 free GPUs: the largest has 0", "--kube-gpu"]);
 }
 
 #[test]
@@ -80,7 +77,7 @@ fn an_image_that_is_missing() {
     let project = project();
     let image = format!("{}/no-such-image:7", std::env::var("WOMM_TEST_REGISTRY").unwrap());
     let cmd = project.parallel(2).args(["--image", &image]).words(LITTLE).words("-- echo ran ::: 1");
-    no_pod(&cmd.deadline(SAID + SAID).run(), &[&image, "can't be pulled", "not found", "womm setup"]);
+    no_pod_comes(cmd, &[&image, "can't be pulled", "not found", "womm setup"]);
 }
 
 #[test]
@@ -90,10 +87,7 @@ fn the_agents_own_image_that_is_missing() {
     let prefix = format!("{}/no-such-prefix-", std::env::var("WOMM_TEST_REGISTRY").unwrap());
     project.configure("prefix", prefix.clone());
     let cmd = project.parallel(1).args(["--image", &base]).words(LITTLE).words("-- echo ran ::: 1");
-    no_pod(
-        &cmd.deadline(SAID + SAID).run(),
-        &[&format!("{prefix}womm-agent:"), "can't be pulled", "not found", "womm-image agent --push"],
-    );
+    no_pod_comes(cmd, &[&format!("{prefix}womm-agent:"), "can't be pulled", "not found", "womm-image agent --push"]);
 }
 
 #[test]
@@ -101,8 +95,8 @@ fn an_image_that_lost_its_agent() {
     let project = project();
     let base = project.engine().reachable(&harness::image::base());
     project.configure("image", base);
-    let out = project.parallel(1).words(LITTLE).words("-- echo ran ::: 1").deadline(SAID + SAID).run();
-    no_pod(&out, &["the image has no agent", "womm setup"]);
+    let cmd = project.parallel(1).words(LITTLE).words("-- echo ran ::: 1");
+    no_pod_comes(cmd, &["the image has no agent", "womm setup"]);
 }
 
 /// A user need not read the same thing four times: how the run stands, if there was time for that, and why it ended.

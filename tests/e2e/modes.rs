@@ -77,6 +77,21 @@ fn twelve_jobs_at_once_in_one_pod() {
     assert_eq!(hosts, BTreeSet::from(["w001", "w001-2"]));
 }
 
+/// By kubectl exec, 30 and more at once into a pod stall for seconds. And GNU parallel, which takes fewer jobs at once if it may not
+/// open files for all, gets more than the user's limit has.
+#[test]
+fn forty_jobs_at_once_in_one_pod() {
+    let project = Engine::under_test().project();
+    let barrier = "mkdir -p /tmp/barrier; : >/tmp/barrier/{#}; i=0; \
+        until [ $(ls /tmp/barrier | wc -l) -ge 40 ]; do i=$((i + 1)); [ $i -lt 200 ] || exit 9; sleep 0.5; done; uname -n";
+    let cmd = project.parallel(1).words("--procs-per-pod 40 --kube-mem 1Gi -n0 --").arg(barrier);
+    let cmd = cmd.arg(":::").args((1..=40).map(|n| n.to_string()));
+    let run = cmd.by("sh", &["-c", "ulimit -Sn 128 && exec \"$@\"", "sh"]).run();
+    run.succeeds().quiet_task();
+    let pods: BTreeSet<&str> = run.text().lines().collect();
+    run.holds("all ran in the same pod", pods.len() == 1 && run.text().lines().count() == 40);
+}
+
 #[test]
 fn jobs_are_spread_over_all_pods() {
     let project = Engine::under_test().project();

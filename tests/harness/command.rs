@@ -285,10 +285,11 @@ impl Running {
     pub fn until<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let since = Instant::now();
         loop {
+            let ended = self.has_ended(); // asked before: what it said last is seen
             if let Some(found) = look(self) {
                 return found;
             }
-            if self.has_ended() {
+            if ended {
                 self.fail(&format!("ended before there was {what}"));
             }
             if since.elapsed() > self.deadline {

@@ -297,14 +297,20 @@ in_part() {
 	exit
 }
 
-# parts_summary prints the table and, last, the count; false if one failed. "cold": something had to be installed, or the
-# programs or the cluster compiled from nothing.
+# parts_summary prints the table and, last, the count; false if one failed. "cold": something had to be installed, or
+# the programs or the cluster compiled from nothing. $most_warm and $most_cold, if set: how many seconds all of it may take; more is
+# said, and fails nothing, as a machine may be busy.
 parts_summary() {
 	printf '\n%-12s %7s  %s\n' part seconds outcome
 	printf '%s' "$part_results" | while read -r name seconds outcome; do
 		printf '%-12s %7s  %s\n' "$name" "$seconds" "$outcome"
 	done
-	printf '%-12s %7s  %s\n' total "$(($(date +%s) - setup_began))" "$warm, $(nproc) cores"
+	total=$(($(date +%s) - setup_began)) most=${most_warm-}
+	[ "$warm" = warm ] || most=${most_cold-}
+	if [ -n "$most" ]; then
+		[ "$total" -le "$most" ] && most=", of $most s" || most=", too long: $most s are the limit"
+	fi
+	printf '%-12s %7s  %s\n' total "$total" "$warm, $(nproc) cores$most"
 	part_failures=$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* failed') || true
 	echo "$(printf '%s' "$part_results" | grep -c '^[^ ]* [0-9]* passed') passed, $part_failures failed"
 	[ "$part_failures" = 0 ]

@@ -149,6 +149,23 @@ fn jobs_have_a_shell() {
     assert_eq!(joblog::codes(&log), [3]);
 }
 
+/// Fact: GNU parallel's wrapper has ten million digits unpacked, whatever its script has. Remedy: womm-ssh says how many there are.
+/// It knows the wrapper to the letter: a version that writes another one fails here.
+#[test]
+fn the_wrapper_is_as_short_as_its_script() {
+    let case = Case::new("fact: the wrapper unpacks ten million digits");
+    // The job's parent is the wrapper.
+    let both = case.both(|cmd, _| cmd.words("--").arg(r"tr '\0' ' ' </proc/$PPID/cmdline; : {}").words("::: 1"));
+    both.exits(0);
+    let unpacked = |text: &str| {
+        let (_, rest) = text.split_once("GNU_Parallel_worker,eval+pack+q/H")?;
+        let (count, digits) = rest.split_once("/,join+q//,@ARGV ")?;
+        Some((count.parse::<usize>().ok()?, digits.bytes().filter(u8::is_ascii_hexdigit).count()))
+    };
+    both.real.holds("ten million", unpacked(both.real.text()).is_some_and(|(count, _)| count == 10_000_000));
+    both.ours.holds("as many as there are", unpacked(both.ours.text()).is_some_and(|(count, digits)| count == digits));
+}
+
 /// Facts: so does the wrapper without a TMPDIR, or with one that is full. Remedy: the agent looks first, and refuses.
 #[test]
 fn jobs_have_room() {

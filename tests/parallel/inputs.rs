@@ -105,6 +105,7 @@ fn so_many_a_job() {
 #[test]
 fn columns() {
     plain("--colsep", &["--colsep", ",", "-k", "--", "echo {2} {1}"], "a,b\nc,d\n", 0, "b a\nd c\n");
+    plain("--csv", &["--csv", "-k", "--", "echo {2} {1}"], "\"a, b\",c\n\"d\"\"e\",f\n", 0, "c a, b\nf d\"e\n");
     let words = ["--header", ":", "--colsep", ",", "-k", "--", "echo {y} {x}"];
     plain("--header", &words, "x,y\n1,2\n3,4\n", 0, "2 1\n4 3\n");
 }

@@ -1,8 +1,8 @@
-//! `womm ssh w001` as a terminal: its size, its keys, an editor.
+//! `womm ssh w001` as a terminal: its size, its keys, an editor; in a terminal of the tests' own, and in tmux.
 
 use crate::case::Case;
 use crate::others::{close, open_run};
-use harness::{LONG, Running, Terminal, until};
+use harness::{LONG, Project, Running, Terminal, until};
 
 /// A shell in the pod, at its prompt.
 fn shell(case: &Case) -> (Running, Terminal) {
@@ -98,4 +98,98 @@ fn an_editor() {
     let text = case.project().ssh().words("w001 cat /tmp/edited").run();
     text.succeeds().writes("first line\nsecond\n");
     leave(run, terminal);
+}
+
+/// A tmux server of the test's own, with one window.
+struct Tmux<'a>(&'a Project);
+
+impl Tmux<'_> {
+    fn run(&self, args: &[&str]) -> String {
+        let tmux = self.0.cmd("tmux").env("TMUX_TMPDIR", self.0.tmp()).env("TERM", "xterm");
+        tmux.words("-u -L test -f /dev/null").args(args).run().succeeds().text().to_owned()
+    }
+
+    fn types(&self, line: &str) {
+        self.run(&["send-keys", "-l", line]);
+        self.run(&["send-keys", "Enter"]);
+    }
+
+    fn screen(&self) -> Vec<String> {
+        self.run(&["capture-pane", "-p"]).lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until a line of the screen is this.
+    #[track_caller]
+    fn shows(&self, wanted: &str) {
+        let mut screen = Vec::new();
+        let shown = || {
+            screen = self.screen();
+            screen.iter().any(|line| line == wanted).then_some(())
+        };
+        let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| until(LONG, "the line", shown)));
+        assert!(waited.is_ok(), "no line is {wanted:?}:\n{}", screen.join("\n"));
+    }
+}
+
+#[test]
+fn in_tmux() {
+    let case = Case::new("womm ssh w001: in tmux");
+    let project = case.project();
+    let run = open_run(project);
+    let tmux = Tmux(project);
+    tmux.run(&[
+        "new-session",
+        "-d",
+        "womm ssh w001",
+        ";",
+        "set",
+        "-g",
+        "status",
+        "off",
+        ";",
+        "set",
+        "remain-on-exit",
+        "on",
+    ]);
+    tmux.run(&["resize-window", "-x", "101", "-y", "33"]);
+    // Before that, keys might be lost.
+    until(LONG, "its prompt", || tmux.screen().iter().any(|line| line.ends_with(['#', '$'])).then_some(()));
+    tmux.types("PS1='prompt''> '; clear");
+    tmux.shows("prompt>");
+    tmux.types("echo size $(stty size)");
+    tmux.shows("size 33 101");
+    tmux.types("sh -c \"echo be''gin; exec sleep 1000\"");
+    tmux.shows("begin");
+    tmux.run(&["send-keys", "C-c"]);
+    tmux.shows("prompt>");
+    tmux.types("clear; echo st''atus $?; sh -c \"echo be''gin; exec cat\"");
+    tmux.shows("status 130");
+    tmux.shows("begin");
+    tmux.run(&["send-keys", "C-z"]);
+    tmux.shows("prompt>");
+    tmux.types("clear; fg; echo st''atus $?");
+    tmux.shows("sh -c \"echo be''gin; exec cat\""); // bash says what it continues
+    tmux.types("typed");
+    tmux.run(&["send-keys", "C-d"]);
+    tmux.shows("status 0");
+    // The editor draws its screen anew when it is resized: a line below all text is a tilde.
+    tmux.types("vi /tmp/edited");
+    tmux.shows("~");
+    tmux.run(&["send-keys", "-l", "ifirst line\nsecond"]);
+    tmux.shows("second");
+    tmux.run(&["send-keys", "Escape"]);
+    tmux.run(&["resize-window", "-x", "60", "-y", "20"]);
+    until(LONG, "the editor's screen of 20 lines", || {
+        let screen = tmux.screen();
+        (screen.len() == 20 && screen[2..19].iter().all(|line| line == "~")).then_some(())
+    });
+    tmux.types(":wq");
+    tmux.shows("prompt>");
+    project.ssh().words("w001 cat /tmp/edited").run().succeeds().writes("first line\nsecond\n");
+    tmux.types("exit 5");
+    until(LONG, "the end of the shell", || {
+        (tmux.run(&["display-message", "-p", "#{pane_dead} #{pane_dead_status}"]).trim() == "1 5").then_some(())
+    });
+    tmux.run(&["kill-server"]);
+    close(run);
 }

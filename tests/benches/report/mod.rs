@@ -12,9 +12,10 @@ impl Sample {
         Self(values)
     }
 
-    /// The one in the middle.
+    /// The one in the middle, or between the two there.
     pub fn median(&self) -> f64 {
-        self.0[self.0.len() / 2]
+        let (below, above) = (self.0[(self.0.len() - 1) / 2], self.0[self.0.len() / 2]);
+        (below + above) / 2.0
     }
 
     /// The median, and the spread.
@@ -26,25 +27,33 @@ impl Sample {
 
 /// Rows of the report.
 #[derive(Default)]
-pub struct Report(Vec<Value>);
+pub struct Report {
+    rows: Vec<Value>,
+    /// How many of them were printed.
+    printed: usize,
+    begun: bool,
+}
 
 impl Report {
     /// Also said at once, as the whole takes minutes.
     pub fn row(&mut self, what: &str, ours: String, beside: String, ratio: String, aim: &str) {
         eprintln!("{what}: {ours} | {beside} | {ratio} | {aim}");
-        self.0.push(json!({"what": what, "ours": ours, "beside": beside, "ratio": ratio, "aim": aim}));
+        self.rows.push(json!({"what": what, "ours": ours, "beside": beside, "ratio": ratio, "aim": aim}));
     }
 
-    /// The table on stdout, JSON in the file that WOMM_BENCH_JSON names.
-    pub fn print(&self) {
+    /// The table on stdout, as far as it was not printed yet; all of it as JSON in the file that WOMM_BENCH_JSON names.
+    pub fn print(&mut self) {
         let columns = ["what", "ours", "beside", "ratio", "aim"];
-        println!("| {} |\n|---|---|---|---|---|", columns.join(" | "));
-        for row in &self.0 {
+        if !std::mem::replace(&mut self.begun, true) {
+            println!("| {} |\n|---|---|---|---|---|", columns.join(" | "));
+        }
+        for row in &self.rows[self.printed..] {
             let cells: Vec<&str> = columns.iter().map(|column| row[*column].as_str().unwrap_or_default()).collect();
             println!("| {} |", cells.join(" | "));
         }
+        self.printed = self.rows.len();
         if let Ok(path) = std::env::var("WOMM_BENCH_JSON") {
-            std::fs::write(path, serde_json::to_string_pretty(&self.0).expect("JSON")).expect("written");
+            std::fs::write(path, serde_json::to_string_pretty(&self.rows).expect("JSON")).expect("written");
         }
     }
 }
