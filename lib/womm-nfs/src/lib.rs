@@ -12,6 +12,7 @@
 //! | client ids, sessions, slots, stateids, locks, grace | [`state`] |
 //! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
+//! | what tells clients to write again | [`verifier`] |
 //! | limits, memory | [`limits`], [`budget`] |
 //! | what becomes of a panic | [`fault`] |
 //! | connections | [`connection`] |
@@ -35,6 +36,7 @@ pub mod rpc;
 pub mod server;
 pub mod state;
 pub mod status;
+pub mod verifier;
 pub mod wire;
 pub mod xdr;
 

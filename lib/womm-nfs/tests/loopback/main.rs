@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "only tests see it")]
 
 mod client;
+mod durability;
 mod faults;
 mod hostile;
 mod identity;

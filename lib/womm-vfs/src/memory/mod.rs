@@ -1,6 +1,7 @@
 //! A file system in memory: what the others are compared with, and what tests of a server stand on.
 //!
-//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::panic`], [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
+//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::lose`], [`MemoryVfs::panic`],
+//! [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
 
 mod content;
 mod gate;
@@ -79,6 +80,11 @@ impl MemoryVfs {
     /// The next so many calls that may wait answer this, and do nothing.
     pub fn refuse(&self, calls: usize, error: Error) {
         self.gate.refuse(calls, error);
+    }
+
+    /// The next so many commits, and stable writes when they have written, answer this: a disk that could not keep it.
+    pub fn lose(&self, calls: usize, error: Error) {
+        self.gate.lose(calls, error);
     }
 
     /// The next call that may wait panics, as a bug of a file system does.
@@ -212,12 +218,16 @@ impl Vfs for MemoryVfs {
     async fn write(&self, cx: &Context, node: NodeId, offset: u64, data: Bytes, stable: Stable) -> Result<Written> {
         self.gate.pass(cx).await?;
         let change = self.lock().write(node, offset, &data)?;
+        if stable != Stable::Unstable {
+            self.gate.keep()?;
+        }
         Ok(Written { stable, change })
     }
 
     async fn commit(&self, cx: &Context, node: NodeId) -> Result<()> {
         self.gate.pass(cx).await?;
-        self.lock().commit(node)
+        self.lock().commit(node)?;
+        self.gate.keep()
     }
 
     async fn seek(&self, cx: &Context, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
