@@ -20,12 +20,11 @@ pub const LEAST_MESSAGE: u32 = 128;
 pub const LEAST_OPERATIONS: u32 = 2;
 /// Sessions of one client.
 pub const MOST_SESSIONS_OF_CLIENT: usize = 64;
-/// Client ids that have not been confirmed, of all clients: the oldest goes first.
-pub const MOST_UNCONFIRMED: usize = 4096;
-/// Clients that are confirmed.
-pub const MOST_CLIENTS: usize = 16384;
-/// Opens and lock owners of one client: then DELAY.
-pub const MOST_STATES_OF_CLIENT: usize = 1 << 18;
+/// Of replies that are kept, what each session may have whatever the others have, bytes: so many sessions there are at most. A
+/// Linux client's session keeps that of 64 slots, each of about 400.
+pub const OWN_KEPT_BYTES: usize = 64 * 512;
+/// When opens and locks have taken half of their memory, the rest is divided by at least so many clients.
+pub const LEAST_CLIENTS_WITH_STATE: usize = 16;
 /// Byte ranges that are locked, of one file: then DELAY.
 pub const MOST_LOCKS_OF_FILE: usize = 1 << 16;
 /// A client's name or a lock owner's, bytes (NFS4_OPAQUE_LIMIT).

@@ -72,6 +72,7 @@ impl<V: Vfs> Server<V> {
             boot: u32::from_be_bytes(random().map_err(no_random)?),
             secret: random().map_err(no_random)?,
             most_kept: config.most_memory / 4,
+            most_states: config.most_memory / 8,
         };
         let records = std::mem::take(&mut folder.records);
         let state = State::new(settings, records, config.clock.elapsed());
@@ -81,7 +82,7 @@ impl<V: Vfs> Server<V> {
             state: Mutex::new(state),
             clock: config.clock,
             lease: config.lease,
-            budget: Budget::new(config.most_memory / 4 * 3),
+            budget: Budget::new(config.most_memory / 16 * 9),
             operations: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         })))

@@ -150,7 +150,7 @@ impl State {
     /// CREATE_SESSION; [`State::keep_session_reply`] is due after a new one.
     ///
     /// # Errors
-    /// STALE_CLIENTID, SEQ_MISORDERED, CLID_INUSE, TOOSMALL, NOSPC: none of them uses up the sequence number.
+    /// STALE_CLIENTID, SEQ_MISORDERED, CLID_INUSE, TOOSMALL, NOSPC, DELAY: none of them uses up the sequence number.
     #[expect(clippy::too_many_arguments, reason = "CREATE_SESSION has so many")]
     pub fn create_session(
         &mut self,
@@ -183,6 +183,8 @@ impl State {
         if client.sessions.len() >= MOST_SESSIONS_OF_CLIENT {
             return Err(Status::NoSpace);
         }
+        self.room_for_session(id, now)?;
+        let client = self.client_mut(id)?;
         client.create_sequence = sequence;
         client.create_reply = None;
         client.renewed = now;
