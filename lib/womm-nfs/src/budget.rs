@@ -32,6 +32,20 @@ struct Pool {
 pub struct Hold(Vec<OwnedSemaphorePermit>);
 
 impl Hold {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lets go of all but so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        for permit in &mut self.0 {
+            if let Some(kept) = permit.split(permit.num_permits().min(bytes.div_ceil(UNIT_BYTES))) {
+                *permit = kept;
+            }
+        }
+    }
+
     /// Both.
     pub fn add(&mut self, other: Self) {
         for permit in other.0 {
@@ -70,9 +84,9 @@ impl Budget {
         taken.map_err(|_| Status::Delay)
     }
 
-    /// Whether calls have taken nearly all that there is for them.
+    /// Whether calls or replies have taken nearly all that there is for them.
     pub fn is_scarce(&self) -> bool {
-        self.requests.whole.available_permits() < self.requests.whole_units / 8
+        self.requests.is_scarce() || self.replies.is_scarce()
     }
 
     /// Bytes that no call has taken.
@@ -90,6 +104,12 @@ impl Pool {
     fn part(&self) -> Self {
         let most = (self.most / PART_OF_CONNECTION).max(2 * MOST_MESSAGE as usize / UNIT_BYTES).min(self.most);
         Self { whole: self.whole.clone(), part: Some(Arc::new(Semaphore::new(most))), most, ..self.clone() }
+    }
+
+    /// A message of the largest size would have to wait, or soon has to.
+    fn is_scarce(&self) -> bool {
+        let little = (self.whole_units / 8).max(MOST_MESSAGE as usize / UNIT_BYTES);
+        self.whole.available_permits() < little
     }
 
     async fn take(&self, bytes: usize) -> Hold {
@@ -125,6 +145,19 @@ mod tests {
         assert!(other.reply(1 << 20).await.is_ok());
         held.clear();
         assert!(greedy.reply(1 << 20).await.is_ok(), "what is dropped is free again");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_it_may_be_kept() {
+        let budget = Budget::new(256 << 20);
+        let before = budget.free();
+        let mut hold = budget.for_connection().request(1 << 20).await;
+        hold.shrink(8 << 10);
+        assert_eq!(before - budget.free(), 8 << 10);
+        hold.shrink(1 << 20);
+        assert_eq!(before - budget.free(), 8 << 10, "it does not grow");
+        drop(hold);
+        assert_eq!(before, budget.free());
     }
 
     #[tokio::test(start_paused = true)]

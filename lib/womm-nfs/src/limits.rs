@@ -49,8 +49,15 @@ pub const BACKEND_DEADLINE: Duration = Duration::from_secs(10);
 pub const MOST_CONNECTIONS: usize = 4096;
 /// Calls of one connection that are worked on or wait to be sent; no more are read until one is done.
 pub const MOST_CALLS_OF_CONNECTION: usize = 256;
+/// What a call takes from when it comes until its reply was sent, besides its own bytes and those of a long reply: the work on it, a
+/// short reply.
+pub const CALL_BYTES: usize = 8 << 10;
 /// Without progress for so long in the middle of a message, either way, a connection is given up.
 pub const STALLED: Duration = Duration::from_secs(60);
+/// How often is looked whether a message that makes no progress takes memory which others need.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Then its connection is given up after so long.
+pub const STALLED_WHEN_SCARCE: Duration = Duration::from_secs(2);
 /// A client whose lease expired is forgotten after so long if nobody wanted what it holds.
 pub const COURTESY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long handles of a drained export answer, so that it can be unmounted.

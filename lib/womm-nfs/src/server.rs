@@ -11,6 +11,7 @@ use crate::status::Status;
 use crate::wire::ClientId;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -161,7 +162,7 @@ impl<V: Vfs> Server<V> {
                 }
             };
             // After a fault it is tried again: a grace without an end would be worse.
-            let _fault = caught(changes).await;
+            let _fault = caught(pin!(changes)).await;
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = stop.cancelled() => return,
