@@ -59,6 +59,8 @@ pub struct Client {
     pub(super) may_reclaim: bool,
     /// It is in the journal.
     pub(super) recorded: bool,
+    /// It has made a call in a session.
+    pub(super) calls: bool,
     /// Its opens.
     pub(super) opens: BTreeSet<u64>,
     /// Bytes that its opens and locks take.
@@ -166,6 +168,7 @@ impl State {
             reclaim_complete: false,
             may_reclaim: false,
             recorded: false,
+            calls: false,
             opens: BTreeSet::new(),
             room: 0,
             kept: 0,

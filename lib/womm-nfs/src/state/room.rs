@@ -64,7 +64,8 @@ impl State {
     }
 
     /// Ends some of these clients: those whose lease is over first, then those that hold nothing, so that they need only introduce
-    /// themselves again; of these, those at the newcomer's address first; of all, those that were silent for longest.
+    /// themselves again. Of these, those at the newcomer's address go first, then those that never made a call; of all, those that were
+    /// silent for longest.
     ///
     /// # Errors
     /// DELAY: there are none such.
@@ -78,7 +79,8 @@ impl State {
         let candidates = self.clients.iter().filter_map(|(id, client)| {
             let lives = now <= client.renewed + lease;
             let is_one = may(*id, client) && (!lives || client.room == 0);
-            is_one.then_some((lives, lives && client.address != address, client.renewed, *id))
+            let rank = lives.then_some((client.address != address, client.calls));
+            is_one.then_some((rank, client.renewed, *id))
         });
         let mut candidates: Vec<_> = candidates.collect();
         let count = (self.most_sessions() / AT_ONCE).clamp(1, candidates.len().max(1));
@@ -132,6 +134,7 @@ mod tests {
     use super::super::lockers::{Locker, NoLock, Wanted};
     use super::super::locks::Range;
     use super::super::opens::{READ, WRITE};
+    use super::super::sessions::Call;
     use super::super::tests::{LEASE, arrival, client, join, state};
     use super::*;
     use bytes::Bytes;
@@ -166,6 +169,29 @@ mod tests {
         }
         assert!(state.session(session).is_ok() && state.client(holder).is_ok());
         assert!(state.client(elsewhere).is_ok(), "a flood ends those at its own address");
+    }
+
+    #[test]
+    fn who_made_a_call_is_not_ended_by_those_who_make_none() {
+        let mut state = state();
+        let (id, session) = join(&mut state, &named(0, 1), NOW);
+        let call = Call {
+            session,
+            slot: 0,
+            sequence: 1,
+            highest: 0,
+            operations: 1,
+            bytes: 100,
+            least_reply: 100,
+            cache: false,
+            fingerprint: 0,
+            connection: 1,
+        };
+        state.sequence(&call, NOW).expect("let in");
+        for number in 1..20 * state.most_sessions() {
+            join(&mut state, &named(number, 1), NOW + Duration::from_millis(number as u64));
+        }
+        assert!(state.client(id).is_ok() && state.session(session).is_ok());
     }
 
     #[test]

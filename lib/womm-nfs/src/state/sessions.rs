@@ -295,6 +295,7 @@ impl State {
         self.kept -= freed;
         if let Some(client) = self.clients.get_mut(&client) {
             client.renewed = now;
+            client.calls = true;
             client.kept -= freed;
         }
         Ok(Admitted { client, fore, admission })
