@@ -13,6 +13,7 @@
 //! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
 //! | what tells clients to write again | [`verifier`] |
+//! | appends that overwrite each other | [`appends`] |
 //! | limits, memory | [`limits`], [`budget`] |
 //! | what becomes of a panic | [`fault`] |
 //! | connections | [`connection`] |
@@ -20,6 +21,7 @@
 //!
 //! What is left out: delegations, pNFS, RPCSEC_GSS, minor version 0. See docs/semantics.md.
 
+pub mod appends;
 pub mod attributes;
 pub mod budget;
 pub mod compound;

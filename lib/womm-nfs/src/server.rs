@@ -1,5 +1,6 @@
 //! The server: state, exports and what they stand on, for all connections.
 
+use crate::appends::Appends;
 use crate::budget::Budget;
 use crate::connection;
 use crate::exports::{BadPath, Exports, Terms};
@@ -50,6 +51,7 @@ struct Inner<V> {
     clock: Arc<dyn Clock>,
     lease: Duration,
     budget: Budget,
+    appends: Appends,
     operations: AtomicU64,
     connections: AtomicU64,
 }
@@ -84,6 +86,7 @@ impl<V: Vfs> Server<V> {
             clock: config.clock,
             lease: config.lease,
             budget: Budget::new(config.most_memory / 16 * 9),
+            appends: Appends::default(),
             operations: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         })))
@@ -228,6 +231,11 @@ impl<V: Vfs> Server<V> {
     }
 
     /// Memory for calls and replies.
+    /// What is known of clients that append to one file.
+    pub fn appends(&self) -> &Appends {
+        &self.0.appends
+    }
+
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
     }

@@ -206,6 +206,11 @@ impl State {
         self.clients.get(&id).ok_or(Status::StaleClientId)
     }
 
+    /// Where it is, if it has not gone.
+    pub fn address(&self, id: ClientId) -> Option<IpAddr> {
+        self.clients.get(&id).map(|client| client.address)
+    }
+
     pub(super) fn client_mut(&mut self, id: ClientId) -> Result<&mut Client, Status> {
         self.clients.get_mut(&id).ok_or(Status::StaleClientId)
     }

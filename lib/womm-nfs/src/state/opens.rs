@@ -3,6 +3,7 @@
 use super::locks::Locks;
 use super::room::open_bytes;
 use super::{FileKey, State};
+use crate::appends::MOST_CLIENTS;
 use crate::status::Status;
 use crate::wire::{ClientId, Owner, Stateid};
 use std::collections::BTreeSet;
@@ -222,6 +223,14 @@ impl State {
         state.opens.insert(number);
         state.denying += usize::from(deny != 0);
         Ok(Opened { stateid: self.stateid(number, 1), new: true })
+    }
+
+    /// Other clients that have the file open to write; of many, some.
+    pub fn others_who_write(&self, client: ClientId, file: FileKey) -> Vec<ClientId> {
+        let Some(state) = self.files.get(&file).filter(|state| state.opens.len() > 1) else { return Vec::new() };
+        let opens = state.opens.iter().take(MOST_CLIENTS).filter_map(|number| self.opens.get(number));
+        let others = opens.filter(|open| open.client != client && open.access & WRITE != 0);
+        others.map(|open| open.client).collect()
     }
 
     /// OPEN_DOWNGRADE.

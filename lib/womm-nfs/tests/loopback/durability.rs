@@ -1,4 +1,4 @@
-//! What was written and may be lost is written again, by all who wrote it.
+//! What was written and may be lost is written again, by all who wrote it; what others write over is told.
 
 use crate::Fixture;
 use crate::client::{Ops, Session};
@@ -78,4 +78,42 @@ async fn an_error_that_one_client_got_is_told_to_the_others() {
     fixture.export().vfs.refuse(1, Error::Away);
     assert_eq!(a.commit().await, Err(Status::Delay));
     assert_eq!(b.commit().await, last);
+}
+
+#[tokio::test]
+async fn who_writes_over_what_another_appended_is_told_of() {
+    const SIZE: u32 = 4;
+    let fixture = Fixture::new().await;
+    let told = || fixture.server.appends().told();
+    let mut a = Writer::new(&fixture, "a", "file").await;
+    let mut b = Writer::new(&fixture, "b", "file").await;
+    // As a Linux client does: it asks for the size when it opens, and with each write.
+    let append = |writer: &Writer, offset: u64| {
+        Ops::new().putfh(&writer.handle).write(writer.stateid, offset, b"line\n").getattr(&[SIZE])
+    };
+    for writer in [&mut a, &mut b] {
+        let ops = Ops::new().putfh(&writer.handle).getattr(&[SIZE]);
+        assert_eq!(writer.session.status(ops).await, Status::Ok);
+    }
+    for offset in [0, 5, 10] {
+        let ops = append(&a, offset);
+        assert_eq!(a.session.status(ops).await, Status::Ok);
+    }
+    assert_eq!(told(), 0, "one that appends");
+    for offset in [0, 5] {
+        let ops = append(&b, offset);
+        assert_eq!(b.session.status(ops).await, Status::Ok);
+        assert_eq!(told(), 1, "b did not know of a's lines");
+    }
+    // Who asks for the end before each, as with a lock, loses nothing.
+    let mut c = Writer::new(&fixture, "c", "turns").await;
+    let mut d = Writer::new(&fixture, "d", "turns").await;
+    for turn in 0..4 {
+        let writer = if turn % 2 == 0 { &mut c } else { &mut d };
+        let mut reply = writer.session.run(Ops::new().putfh(&writer.handle).getattr(&[SIZE])).await;
+        let size = reply.skip(&[Code::Putfh]).values().u64().expect("a size");
+        let ops = append(writer, size);
+        assert_eq!(writer.session.status(ops).await, Status::Ok);
+    }
+    assert_eq!(told(), 1);
 }
