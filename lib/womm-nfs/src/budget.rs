@@ -1,9 +1,10 @@
 //! One bound for the memory of calls and replies on the way, of the whole server and of each connection. Half is for calls, half
 //! for replies: so neither waits for the other.
 
-use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
+use crate::limits::{MOST_MESSAGE, WAIT_FOR_REST, WAIT_FOR_TURN};
 use crate::status::Status;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is counted is a multiple of it, bytes.
@@ -75,6 +76,11 @@ impl Budget {
         self.requests.take(bytes).await
     }
 
+    /// So many more for one that has some: not for long if it is others who have all of it.
+    pub async fn more_request(&self, bytes: usize) -> Option<Hold> {
+        self.requests.take_within(bytes, WAIT_FOR_REST).await
+    }
+
     /// So many bytes for a reply.
     ///
     /// # Errors
@@ -112,9 +118,25 @@ impl Pool {
         self.whole.available_permits() < little
     }
 
-    async fn take(&self, bytes: usize) -> Hold {
+    fn units(&self, bytes: usize) -> u32 {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, self.most);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    /// Its own part is waited for as long as it takes: what it waits for there are its own calls.
+    async fn take_within(&self, bytes: usize, most: Duration) -> Option<Hold> {
+        let units = self.units(bytes);
+        let mut hold = Hold::default();
+        if let Some(part) = self.part.clone() {
+            hold.0.extend(part.acquire_many_owned(units).await.ok());
+        }
+        let whole = tokio::time::timeout(most, self.whole.clone().acquire_many_owned(units)).await.ok()?;
+        hold.0.extend(whole.ok());
+        Some(hold)
+    }
+
+    async fn take(&self, bytes: usize) -> Hold {
+        let units = self.units(bytes);
         let mut hold = Hold::default();
         for pool in self.part.iter().chain([&self.whole]) {
             // They are never closed.

@@ -52,6 +52,9 @@ pub const MOST_CALLS_OF_CONNECTION: usize = 256;
 /// What a call takes from when it comes until its reply was sent, besides its own bytes and those of a long reply: the work on it, a
 /// short reply.
 pub const CALL_BYTES: usize = 8 << 10;
+/// With the beginning of a message in hand, the memory for the rest is waited for so long: if all that there is were such beginnings, they
+/// would wait for each other forever.
+pub const WAIT_FOR_REST: Duration = Duration::from_secs(10);
 /// Without progress for so long in the middle of a message, either way, a connection is given up.
 pub const STALLED: Duration = Duration::from_secs(60);
 /// How often is looked whether a message that makes no progress takes memory which others need.

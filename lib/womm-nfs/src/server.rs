@@ -33,7 +33,7 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub struct Config {
     /// How long a client may be silent.
     pub lease: Duration,
-    /// For calls and replies on the way, and replies that are kept, bytes.
+    /// For calls and replies on the way, replies that are kept, and what is known of clients, bytes.
     pub most_memory: usize,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
