@@ -13,7 +13,8 @@ use womm_vfs_tree::TreeVfs;
 /// What is behind an export.
 #[derive(Debug)]
 pub enum Backend {
-    /// A folder in place.
+    /// A folder in place. Not a tree with the folder as its own upper: that takes what is below it for unchanging, and keeps names and modes
+    /// in its table; here others change the folder too, and its files stay what they are.
     Disk(DiskVfs),
     /// A snapshot, and what was written over it.
     Tree(TreeVfs),

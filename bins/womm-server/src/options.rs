@@ -51,7 +51,7 @@ pub struct Serve {
     /// How long a client may be silent before others may take what it holds, seconds, 5 to 3600
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = lease)]
     pub lease: Duration,
-    /// For calls and replies on the way and replies kept for retries, of all clients together: Mi, Gi
+    /// What clients can make the server keep, all of them together: calls, replies, sessions, opens, locks: Mi, Gi
     #[arg(long, value_name = "BYTES", default_value = "1Gi", value_parser = memory)]
     pub max_memory: usize,
     /// Who is shown as the owner of everything: all callers may do what he may. By default, each folder's own

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use womm_nfs::operations::Code;
@@ -27,8 +27,8 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(20);
 const CLIENTS: usize = 4;
 const BLOCK: usize = 8192;
-/// Commits of all clients between two kills.
-const BETWEEN_KILLS: u64 = 30;
+/// Blocks that each client has committed anew between two kills.
+const BETWEEN_KILLS: u64 = 32;
 
 struct Server {
     child: Child,
@@ -160,13 +160,33 @@ impl Writer {
         if verifiers.iter().all(|written| *written == verifier) {
             self.durable = first + 4;
         }
-        // A name may have been made, or got, before the answer was lost.
+        self.make_file().await?;
+        Some(())
+    }
+
+    /// Makes a file, writes its number into it, closes it, and gives it the name that it is to have. All of it may have been done before an
+    /// answer was lost.
+    async fn make_file(&mut self) -> Option<()> {
         let (before, after) = (format!("{}.new", self.name), format!("{}.{}", self.name, self.files));
-        let status = self.run(Ops::new().at(self.export).mkdir(before.as_bytes())).await?.status;
-        assert!(matches!(status, Status::Ok | Status::Exists), "{status:?}");
+        let content = self.files.to_be_bytes();
+        let ops = Ops::new().at(self.export).create(b"maker", before.as_bytes(), BOTH, 0).getfh();
+        let mut reply = self.run(ops).await?;
+        assert_eq!(reply.status, Status::Ok, "{}: make {before}", self.name);
+        let stateid = reply.skip(&[Code::Putrootfh, Code::Lookup]).opened();
+        let handle = reply.handle();
+        let ops = Ops::new().putfh(&handle).write(stateid, 0, &content).commit();
+        let mut reply = self.run(ops).await?;
+        assert_eq!(reply.status, Status::Ok, "{}: write {before}", self.name);
+        let from = reply.skip(&[Code::Putfh]).ok(Code::Write);
+        from.u64().expect("how much, how durable");
+        let written = from.array::<8>().expect("a verifier");
+        let committed = reply.ok(Code::Commit).array::<8>().expect("a verifier");
+        assert_eq!(written, committed, "one server did both");
+        let status = self.run(Ops::new().putfh(&handle).close(stateid)).await?.status;
+        assert_eq!(status, Status::Ok, "{}: close {before}", self.name);
         let ops = Ops::new().at(self.export).void(Code::Savefh).rename(before.as_bytes(), after.as_bytes());
         let status = self.run(ops).await?.status;
-        assert_eq!(status, Status::Ok);
+        assert_eq!(status, Status::Ok, "{}: rename {before}", self.name);
         self.files += 1;
         Some(())
     }
@@ -181,20 +201,23 @@ impl Writer {
         }
         for number in 0..self.files {
             let name = format!("{}.{number}", self.name);
-            let status = self.run(Ops::new().at(self.export).lookup(name.as_bytes())).await?.status;
-            assert_eq!(status, Status::Ok, "{name}");
+            let ops = Ops::new().at(self.export).lookup(name.as_bytes()).read(Stateid::ANONYMOUS, 0, 9);
+            let mut reply = self.run(ops).await?;
+            assert_eq!(reply.status, Status::Ok, "{name}");
+            let (end, content) = reply.skip(&[Code::Putrootfh, Code::Lookup, Code::Lookup]).data();
+            assert!(end && content[..] == number.to_be_bytes(), "{name}: {content:?}");
         }
         Some(())
     }
 
-    async fn go_on(mut self, stop: Arc<AtomicBool>, commits: Arc<AtomicU64>) {
+    async fn go_on(mut self, stop: Arc<AtomicBool>, commits: Arc<[AtomicU64; CLIENTS]>, own: usize) {
         while !stop.load(Ordering::Relaxed) {
             let went = match self.connection {
                 None => self.join().await,
                 Some(_) => self.work().await,
             };
             match went {
-                Some(()) => drop(commits.fetch_add(1, Ordering::Relaxed)),
+                Some(()) => commits[own].store(self.durable, Ordering::Relaxed),
                 None => self.connection = None,
             }
         }
@@ -221,20 +244,32 @@ async fn nothing_that_was_promised_is_lost() {
     // A port of our own: it is free again at once, since nobody connected.
     let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
     let mut server = Server::start(folder.path(), address);
-    let (stop, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, commits) = (Arc::new(AtomicBool::new(false)), Arc::<[AtomicU64; CLIENTS]>::default());
     let mut writers = JoinSet::new();
     for number in 0..CLIENTS {
-        writers.spawn(Writer::new(number, address).go_on(stop.clone(), commits.clone()));
+        writers.spawn(Writer::new(number, address).go_on(stop.clone(), commits.clone(), number));
     }
     for kill in 0..kills {
-        let goal = commits.load(Ordering::Relaxed) + BETWEEN_KILLS;
+        let before: Vec<u64> = commits.iter().map(|own| own.load(Ordering::Relaxed)).collect();
+        let (began, mut stall) = (Instant::now(), None);
         let progress = async {
-            while commits.load(Ordering::Relaxed) < goal {
+            loop {
+                let new = commits.iter().zip(&before).map(|(own, before)| own.load(Ordering::Relaxed) - before);
+                let least = new.min().unwrap_or(0);
+                if least > 0 && stall.is_none() {
+                    stall = Some(began.elapsed());
+                }
+                if least >= BETWEEN_KILLS {
+                    break;
+                }
                 assert!(writers.try_join_next().is_none(), "a writer has ended");
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        tokio::time::timeout(DEADLINE, progress).await.unwrap_or_else(|_| panic!("no progress before kill {kill}"));
+        let went_on = tokio::time::timeout(DEADLINE, progress).await;
+        went_on
+            .unwrap_or_else(|_| panic!("after start {kill}, a writer commits nothing: {commits:?} after {before:?}"));
+        println!("start {kill}: every writer committed anew after {:?}", stall.unwrap_or_default());
         server.kill();
         server = Server::start(folder.path(), address);
     }

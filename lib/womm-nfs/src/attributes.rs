@@ -443,7 +443,7 @@ mod tests {
             std::time::SystemTime::now(),
         );
         let attributes = exports.folder_attributes(womm_vfs::NodeId(5));
-        let subject = Subject {
+        let subject = |minor| Subject {
             attributes: &attributes,
             handle: Bytes::from_static(b"handle"),
             filesystem: 0,
@@ -451,15 +451,27 @@ mod tests {
             room: Statfs::default(),
             lease: Duration::from_secs(60),
             owner: OWNER_OF_ALL,
-            minor: 1,
+            minor,
         };
-        let mut to = Encoder::new();
-        encode(&SUPPORTED, &subject, &mut to);
-        let mut from = Decoder::new(to.into_bytes());
-        let bitmap = Bitmap::decode(&mut from).expect("a bitmap");
-        for missing in [TIME_CREATE, TIME_ACCESS_SET, XATTR_SUPPORT] {
-            assert!(!bitmap.has(missing), "{missing}");
+        for minor in [1, 2] {
+            let mut to = Encoder::new();
+            encode(&SUPPORTED, &subject(minor), &mut to);
+            let mut from = Decoder::new(to.into_bytes());
+            let bitmap = Bitmap::decode(&mut from).expect("a bitmap");
+            for missing in [TIME_CREATE, TIME_ACCESS_SET, TIME_MODIFY_SET] {
+                assert!(!bitmap.has(missing), "{missing}");
+            }
+            for newer in [CHANGE_ATTR_TYPE, XATTR_SUPPORT] {
+                assert_eq!(bitmap.has(newer), minor == 2, "{newer}");
+                assert_eq!(check_comparable(&Bitmap::of(&[newer]), minor).is_ok(), minor == 2);
+            }
+            // The first value says the same.
+            let mut values = Decoder::new(from.opaque(4096).expect("values"));
+            let told = Bitmap::decode(&mut values).expect("supported_attrs");
+            assert!(told == supported(minor) && bitmap.within(&told) && told.has(XATTR_SUPPORT) == (minor == 2));
+            assert_eq!(from.end(), Ok(()));
         }
+        let subject = subject(2);
         let mut to = Encoder::new();
         encode(&Bitmap::of(&[FILEID, MOUNTED_ON_FILEID, OWNER]), &subject, &mut to);
         let mut from = Decoder::new(to.into_bytes());

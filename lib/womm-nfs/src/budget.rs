@@ -1,9 +1,10 @@
 //! One bound for the memory of calls and replies on the way, of the whole server and of each connection. Half is for calls, half
 //! for replies: so neither waits for the other.
 
-use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
+use crate::limits::{MOST_MESSAGE, WAIT_FOR_REST, WAIT_FOR_TURN};
 use crate::status::Status;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is counted is a multiple of it, bytes.
@@ -32,6 +33,20 @@ struct Pool {
 pub struct Hold(Vec<OwnedSemaphorePermit>);
 
 impl Hold {
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lets go of all but so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        for permit in &mut self.0 {
+            if let Some(kept) = permit.split(permit.num_permits().min(bytes.div_ceil(UNIT_BYTES))) {
+                *permit = kept;
+            }
+        }
+    }
+
     /// Both.
     pub fn add(&mut self, other: Self) {
         for permit in other.0 {
@@ -61,6 +76,11 @@ impl Budget {
         self.requests.take(bytes).await
     }
 
+    /// So many more for one that has some: not for long if it is others who have all of it.
+    pub async fn more_request(&self, bytes: usize) -> Option<Hold> {
+        self.requests.take_within(bytes, WAIT_FOR_REST).await
+    }
+
     /// So many bytes for a reply.
     ///
     /// # Errors
@@ -70,9 +90,9 @@ impl Budget {
         taken.map_err(|_| Status::Delay)
     }
 
-    /// Whether calls have taken nearly all that there is for them.
+    /// Whether calls or replies have taken nearly all that there is for them.
     pub fn is_scarce(&self) -> bool {
-        self.requests.whole.available_permits() < self.requests.whole_units / 8
+        self.requests.is_scarce() || self.replies.is_scarce()
     }
 
     /// Bytes that no call has taken.
@@ -92,9 +112,31 @@ impl Pool {
         Self { whole: self.whole.clone(), part: Some(Arc::new(Semaphore::new(most))), most, ..self.clone() }
     }
 
-    async fn take(&self, bytes: usize) -> Hold {
+    /// A message of the largest size would have to wait, or soon has to.
+    fn is_scarce(&self) -> bool {
+        let little = (self.whole_units / 8).max(MOST_MESSAGE as usize / UNIT_BYTES);
+        self.whole.available_permits() < little
+    }
+
+    fn units(&self, bytes: usize) -> u32 {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, self.most);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    /// Its own part is waited for as long as it takes: what it waits for there are its own calls.
+    async fn take_within(&self, bytes: usize, most: Duration) -> Option<Hold> {
+        let units = self.units(bytes);
+        let mut hold = Hold::default();
+        if let Some(part) = self.part.clone() {
+            hold.0.extend(part.acquire_many_owned(units).await.ok());
+        }
+        let whole = tokio::time::timeout(most, self.whole.clone().acquire_many_owned(units)).await.ok()?;
+        hold.0.extend(whole.ok());
+        Some(hold)
+    }
+
+    async fn take(&self, bytes: usize) -> Hold {
+        let units = self.units(bytes);
         let mut hold = Hold::default();
         for pool in self.part.iter().chain([&self.whole]) {
             // They are never closed.
@@ -125,6 +167,19 @@ mod tests {
         assert!(other.reply(1 << 20).await.is_ok());
         held.clear();
         assert!(greedy.reply(1 << 20).await.is_ok(), "what is dropped is free again");
+    }
+
+    #[tokio::test]
+    async fn a_part_of_it_may_be_kept() {
+        let budget = Budget::new(256 << 20);
+        let before = budget.free();
+        let mut hold = budget.for_connection().request(1 << 20).await;
+        hold.shrink(8 << 10);
+        assert_eq!(before - budget.free(), 8 << 10);
+        hold.shrink(1 << 20);
+        assert_eq!(before - budget.free(), 8 << 10, "it does not grow");
+        drop(hold);
+        assert_eq!(before, budget.free());
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use crate::wire::{ClientId, SessionId, Stateid};
 use crate::xdr::{Decoder, Encoder, Malformed};
 use bytes::Bytes;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use womm_vfs::{Attributes, Kind, NodeId, Vfs};
@@ -24,6 +25,10 @@ use womm_vfs::{Attributes, Kind, NodeId, Vfs};
 const MOST_TAG: usize = 1024;
 /// Room that an operation which changes something must have for its result beforehand, bytes.
 const CHANGING_RESULT: usize = 160;
+/// Of a reply, what is not counted: nearly all replies are smaller, bytes.
+const SMALL_REPLY: usize = 4096;
+/// What goes beyond it is counted in steps of so many bytes.
+const REPLY_STEP: usize = 16 << 10;
 /// Of a failed operation's result, bytes.
 const FAILED_RESULT: usize = 8;
 
@@ -146,6 +151,8 @@ pub struct Compound<'a, V: Vfs> {
     pub last: bool,
     /// Memory of the reply.
     pub hold: Hold,
+    /// Bytes of it that were counted.
+    counted: usize,
     /// What was just learned of the current node, so that it is not asked for again.
     pub fresh: Option<Attributes>,
     turns: Vec<(u64, OwnedSemaphorePermit)>,
@@ -187,6 +194,7 @@ pub async fn run<V: Vfs>(
         room: 0,
         last: false,
         hold: Hold::default(),
+        counted: 0,
         fresh: None,
         turns: Vec::new(),
     };
@@ -268,8 +276,19 @@ impl<V: Vfs> Compound<'_, V> {
     async fn one(&mut self, code: Code, done: u32, arguments: &mut Decoder, results: &mut Encoder) -> Status {
         let mut result = Encoder::new();
         let used = self.head + results.len() + FAILED_RESULT;
-        let outcome = match self.check_position(code, done).and_then(|()| self.check_room(code, used)) {
-            Ok(()) => unless_it_panics(operations::run(code, self, arguments, &mut result)).await,
+        let possible = match self.check_position(code, done).and_then(|()| self.check_room(code, used)) {
+            Ok(()) if results.len() > self.counted + SMALL_REPLY => {
+                self.hold_reply((results.len() - self.counted).next_multiple_of(REPLY_STEP)).await
+            }
+            possible => possible,
+        };
+        let outcome = match possible {
+            Ok(()) => {
+                // A bug in one operation is that operation's SERVERFAULT: without an answer its client would wait until it connects
+                // anew, and its slot would forget the call.
+                let operation = pin!(operations::run(code, self, arguments, &mut result));
+                caught(operation).await.unwrap_or_else(|Fault| Err(Status::ServerFault.into()))
+            }
             Err(status) => Err(status.into()),
         };
         if code.changes() {
@@ -317,6 +336,16 @@ impl<V: Vfs> Compound<'_, V> {
         self.room = (most as usize).saturating_sub(used);
         let needed = if code.changes() { CHANGING_RESULT } else { 0 };
         if used > most as usize || self.room < needed { Err(self.too_big()) } else { Ok(()) }
+    }
+
+    /// Takes memory for so much more of the reply.
+    ///
+    /// # Errors
+    /// DELAY if there is none for a while.
+    pub async fn hold_reply(&mut self, bytes: usize) -> Result<(), Status> {
+        self.hold.add(self.caller.budget.reply(bytes).await?);
+        self.counted += bytes;
+        Ok(())
     }
 
     /// The reply would be longer than its session has agreed on.
@@ -511,12 +540,6 @@ impl<V: Vfs> Compound<'_, V> {
             _ => status,
         }
     }
-}
-
-/// A bug in one operation is that operation's SERVERFAULT: without an answer its client would wait until it connects anew, and
-/// its slot would forget the call.
-async fn unless_it_panics(operation: impl Future<Output = Outcome>) -> Outcome {
-    caught(operation).await.unwrap_or_else(|Fault| Err(Status::ServerFault.into()))
 }
 
 /// What a file is called in the state.

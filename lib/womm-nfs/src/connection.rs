@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Hold};
 use crate::compound::{self, Caller};
 use crate::fault::caught;
-use crate::limits::{MOST_CALLS_OF_CONNECTION, STALLED};
+use crate::limits::{CALL_BYTES, LOOK, MOST_CALLS_OF_CONNECTION, STALLED, STALLED_WHEN_SCARCE};
 use crate::rpc::record::{Record, Records, mark};
 use crate::rpc::{self, Message, Procedure};
 use crate::server::{Server, address};
@@ -13,8 +13,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,15 +28,15 @@ use womm_vfs::Vfs;
 #[derive(Debug)]
 pub struct Reply {
     pieces: VecDeque<Bytes>,
-    _hold: Hold,
+    _holds: [Hold; 2],
     _place: OwnedSemaphorePermit,
 }
 
 impl Reply {
-    fn new(body: Encoder, hold: Hold, place: OwnedSemaphorePermit) -> Self {
+    fn new(body: Encoder, holds: [Hold; 2], place: OwnedSemaphorePermit) -> Self {
         let mut pieces = VecDeque::from([Bytes::copy_from_slice(&mark(body.len()))]);
         pieces.extend(body.into_pieces());
-        Self { pieces, _hold: hold, _place: place }
+        Self { pieces, _holds: holds, _place: place }
     }
 }
 
@@ -109,15 +111,15 @@ async fn read<V: Vfs>(connection: &Arc<Connection<V>>, mut records: Records<Owne
             return half_closed(&calls).await;
         };
         // What panics outside of an operation has no answer: the client asks again over another connection.
-        let answering = caught(connection.clone().answer(record, place));
-        let mut answering = Box::pin(async { answering.await.map_err(io::Error::other)? });
+        let own = connection.clone();
+        let mut answering = Box::pin(async move { caught(pin!(own.answer(record, place))).await });
         // A call by itself is mostly done at once, in this task: to wake another one would take longer. Of several, each has its
         // own. One goes on when the connection ends: what was begun is done, and a retry over another one finds its reply.
         let alone = !records.has_more() && calls.available_permits() + 1 == MOST_CALLS_OF_CONNECTION;
         if alone {
             match poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
                 Poll::Ready(result) => {
-                    result?;
+                    result.map_err(io::Error::other)??;
                     continue;
                 }
                 Poll::Pending => {}
@@ -125,7 +127,7 @@ async fn read<V: Vfs>(connection: &Arc<Connection<V>>, mut records: Records<Owne
         }
         let broken = connection.broken.clone();
         tokio::spawn(async move {
-            if answering.await.is_err() {
+            if !matches!(answering.await, Ok(Ok(()))) {
                 broken.cancel();
             }
         });
@@ -140,15 +142,15 @@ async fn half_closed(calls: &Semaphore) -> io::Result<()> {
 
 impl<V: Vfs> Connection<V> {
     /// Answers a message. An error ends the connection.
-    async fn answer(self: Arc<Self>, record: Record, place: OwnedSemaphorePermit) -> io::Result<()> {
+    async fn answer(self: Arc<Self>, mut record: Record, place: OwnedSemaphorePermit) -> io::Result<()> {
         let call = match rpc::read(record.message) {
             Ok(Message::Call(call)) => call,
-            Ok(Message::Refuse(bytes)) => return self.send(plain(&bytes), Hold::default(), place).await,
+            Ok(Message::Refuse(bytes)) => return self.send(plain(&bytes), [record.hold, Hold::default()], place).await,
             Ok(Message::Ignore) => return Ok(()),
             Err(malformed) => return Err(io::Error::other(malformed)),
         };
         let Procedure::Compound(arguments) = call.procedure else {
-            return self.send(rpc::success(call.id), Hold::default(), place).await;
+            return self.send(rpc::success(call.id), [record.hold, Hold::default()], place).await;
         };
         let caller = Caller {
             credentials: call.credentials,
@@ -164,23 +166,37 @@ impl<V: Vfs> Connection<V> {
             }
             Err(_) => (plain(&rpc::garbage(call.id)), Hold::default()),
         };
-        drop(record.hold);
-        self.send(body, hold, place).await
+        // What it asked for is done with.
+        record.hold.shrink(CALL_BYTES);
+        self.send(body, [record.hold, hold], place).await
     }
 
-    async fn send(&self, body: Encoder, hold: Hold, place: OwnedSemaphorePermit) -> io::Result<()> {
-        let mut reply = Reply::new(body, hold, place);
+    async fn send(&self, body: Encoder, holds: [Hold; 2], place: OwnedSemaphorePermit) -> io::Result<()> {
+        let mut reply = Reply::new(body, holds, place);
         let mut to = self.to.lock().await;
         while reply.has_remaining() {
             if self.broken.is_cancelled() {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            let written = tokio::time::timeout(STALLED, to.write_buf(&mut reply)).await;
-            if written.map_err(io::Error::other)?? == 0 {
+            if self.write(&mut to, &mut reply).await? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
         Ok(())
+    }
+
+    /// Writes what the other end takes, if it takes anything; what nobody takes may be memory that others need.
+    async fn write(&self, to: &mut OwnedWriteHalf, reply: &mut Reply) -> io::Result<usize> {
+        let mut waited = Duration::ZERO;
+        loop {
+            if let Ok(written) = tokio::time::timeout(LOOK, to.write_buf(reply)).await {
+                return written;
+            }
+            waited += LOOK;
+            if waited >= STALLED || (waited >= STALLED_WHEN_SCARCE && self.budget.is_scarce()) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
     }
 }
 
@@ -201,7 +217,7 @@ mod tests {
         let calls = Arc::new(Semaphore::new(1));
         let place = calls.acquire_owned().await.expect("it is open");
         let expected = [&mark(body.len())[..], &body.clone().into_bytes()].concat();
-        let mut reply = Reply::new(body, Hold::default(), place);
+        let mut reply = Reply::new(body, Default::default(), place);
         assert_eq!(reply.remaining(), expected.len());
         let mut slices = [IoSlice::new(&[]); 8];
         assert!(reply.chunks_vectored(&mut slices) >= 3);
@@ -212,5 +228,16 @@ mod tests {
             reply.advance(count);
         }
         assert_eq!(sent, expected);
+    }
+
+    fn bytes_of_future<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_call_takes_no_more_than_is_counted() {
+        let future = bytes_of_future(Connection::<womm_vfs::memory::MemoryVfs>::answer);
+        // The rest is for its reply.
+        assert!(future <= CALL_BYTES / 2, "{future} bytes");
     }
 }

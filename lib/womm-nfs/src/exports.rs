@@ -2,6 +2,7 @@
 //! found only by those who know them.
 
 use crate::handle::HandleKey;
+use crate::verifier::Verifiers;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -40,6 +41,8 @@ pub struct Export<V> {
     pub vfs: V,
     /// How it is exported.
     pub terms: Terms,
+    /// When clients must write again.
+    pub verifiers: Verifiers,
     drained: RwLock<Option<SystemTime>>,
 }
 
@@ -47,6 +50,13 @@ impl<V> Export<V> {
     /// Whether its task is over ([`Exports::drain`]).
     pub fn is_drained(&self) -> bool {
         self.drained.read().is_ok_and(|drained| drained.is_some())
+    }
+}
+
+impl<V: Vfs> Export<V> {
+    /// A file's write verifier.
+    pub fn write_verifier(&self, node: NodeId) -> [u8; 8] {
+        self.verifiers.of(self.vfs.write_verifier(), node)
     }
 }
 
@@ -115,7 +125,8 @@ impl<V: Vfs> Exports<V> {
             return Err(BadPath::Taken(path.into()));
         }
         let mut exports = tree.exports.clone();
-        let export = Export { number, path: names, vfs, terms, drained: RwLock::new(None) };
+        let export =
+            Export { number, path: names, vfs, terms, verifiers: Verifiers::default(), drained: RwLock::new(None) };
         exports.insert(number, Arc::new(export));
         *tree = Arc::new(Tree::build(&self.key, exports));
         Ok(number)

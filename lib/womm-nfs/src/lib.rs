@@ -12,6 +12,8 @@
 //! | client ids, sessions, slots, stateids, locks, grace | [`state`] |
 //! | what outlives a restart | [`folder`], [`journal`], [`drained`] |
 //! | exports and the pseudo file system | [`exports`] |
+//! | what tells clients to write again | [`verifier`] |
+//! | appends that overwrite each other | [`appends`] |
 //! | limits, memory | [`limits`], [`budget`] |
 //! | what becomes of a panic | [`fault`] |
 //! | connections | [`connection`] |
@@ -19,6 +21,7 @@
 //!
 //! What is left out: delegations, pNFS, RPCSEC_GSS, minor version 0. See docs/semantics.md.
 
+pub mod appends;
 pub mod attributes;
 pub mod budget;
 pub mod compound;
@@ -35,6 +38,7 @@ pub mod rpc;
 pub mod server;
 pub mod state;
 pub mod status;
+pub mod verifier;
 pub mod wire;
 pub mod xdr;
 

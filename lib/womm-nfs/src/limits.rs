@@ -20,12 +20,11 @@ pub const LEAST_MESSAGE: u32 = 128;
 pub const LEAST_OPERATIONS: u32 = 2;
 /// Sessions of one client.
 pub const MOST_SESSIONS_OF_CLIENT: usize = 64;
-/// Client ids that have not been confirmed, of all clients: the oldest goes first.
-pub const MOST_UNCONFIRMED: usize = 4096;
-/// Clients that are confirmed.
-pub const MOST_CLIENTS: usize = 16384;
-/// Opens and lock owners of one client: then DELAY.
-pub const MOST_STATES_OF_CLIENT: usize = 1 << 18;
+/// Of replies that are kept, what each session may have whatever the others have, bytes: so many sessions there are at most. A
+/// Linux client's session keeps that of 64 slots, each of about 400.
+pub const OWN_KEPT_BYTES: usize = 64 * 512;
+/// When opens and locks have taken half of their memory, the rest is divided by at least so many clients.
+pub const LEAST_CLIENTS_WITH_STATE: usize = 16;
 /// Byte ranges that are locked, of one file: then DELAY.
 pub const MOST_LOCKS_OF_FILE: usize = 1 << 16;
 /// A client's name or a lock owner's, bytes (NFS4_OPAQUE_LIMIT).
@@ -50,8 +49,18 @@ pub const BACKEND_DEADLINE: Duration = Duration::from_secs(10);
 pub const MOST_CONNECTIONS: usize = 4096;
 /// Calls of one connection that are worked on or wait to be sent; no more are read until one is done.
 pub const MOST_CALLS_OF_CONNECTION: usize = 256;
+/// What a call takes from when it comes until its reply was sent, besides its own bytes and those of a long reply: the work on it, a
+/// short reply.
+pub const CALL_BYTES: usize = 8 << 10;
+/// With the beginning of a message in hand, the memory for the rest is waited for so long: if all that there is were such beginnings, they
+/// would wait for each other forever.
+pub const WAIT_FOR_REST: Duration = Duration::from_secs(10);
 /// Without progress for so long in the middle of a message, either way, a connection is given up.
 pub const STALLED: Duration = Duration::from_secs(60);
+/// How often is looked whether a message that makes no progress takes memory which others need.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// Then its connection is given up after so long.
+pub const STALLED_WHEN_SCARCE: Duration = Duration::from_secs(2);
 /// A client whose lease expired is forgotten after so long if nobody wanted what it holds.
 pub const COURTESY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long handles of a drained export answer, so that it can be unmounted.

@@ -1,5 +1,6 @@
 //! The server: state, exports and what they stand on, for all connections.
 
+use crate::appends::Appends;
 use crate::budget::Budget;
 use crate::connection;
 use crate::exports::{BadPath, Exports, Terms};
@@ -11,6 +12,7 @@ use crate::status::Status;
 use crate::wire::ClientId;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,7 +33,7 @@ const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 pub struct Config {
     /// How long a client may be silent.
     pub lease: Duration,
-    /// For calls and replies on the way, and replies that are kept, bytes.
+    /// For calls and replies on the way, replies that are kept, and what is known of clients, bytes.
     pub most_memory: usize,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
@@ -49,6 +51,7 @@ struct Inner<V> {
     clock: Arc<dyn Clock>,
     lease: Duration,
     budget: Budget,
+    appends: Appends,
     operations: AtomicU64,
     connections: AtomicU64,
 }
@@ -72,6 +75,7 @@ impl<V: Vfs> Server<V> {
             boot: u32::from_be_bytes(random().map_err(no_random)?),
             secret: random().map_err(no_random)?,
             most_kept: config.most_memory / 4,
+            most_states: config.most_memory / 8,
         };
         let records = std::mem::take(&mut folder.records);
         let state = State::new(settings, records, config.clock.elapsed());
@@ -81,7 +85,8 @@ impl<V: Vfs> Server<V> {
             state: Mutex::new(state),
             clock: config.clock,
             lease: config.lease,
-            budget: Budget::new(config.most_memory / 4 * 3),
+            budget: Budget::new(config.most_memory / 16 * 9),
+            appends: Appends::default(),
             operations: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         })))
@@ -160,7 +165,7 @@ impl<V: Vfs> Server<V> {
                 }
             };
             // After a fault it is tried again: a grace without an end would be worse.
-            let _fault = caught(changes).await;
+            let _fault = caught(pin!(changes)).await;
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
                 () = stop.cancelled() => return,
@@ -226,6 +231,11 @@ impl<V: Vfs> Server<V> {
     }
 
     /// Memory for calls and replies.
+    /// What is known of clients that append to one file.
+    pub fn appends(&self) -> &Appends {
+        &self.0.appends
+    }
+
     pub(crate) fn budget(&self) -> &Budget {
         &self.0.budget
     }

@@ -82,6 +82,7 @@ statuses! {
     ReclaimBad = 10034, NFS4ERR_RECLAIM_BAD;
     ReclaimConflict = 10035, NFS4ERR_RECLAIM_CONFLICT;
     BadXdr = 10036, NFS4ERR_BADXDR;
+    LockRange = 10028, NFS4ERR_LOCK_RANGE;
     LocksHeld = 10037, NFS4ERR_LOCKS_HELD;
     OpenMode = 10038, NFS4ERR_OPENMODE;
     BadOwner = 10039, NFS4ERR_BADOWNER;

@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use std::sync::{Mutex, PoisonError};
 
-/// Smaller ones are made when they are needed.
-const LEAST_BYTES: usize = 64 << 10;
-/// Larger ones too; nobody asks for more than this at once.
-const MOST_BYTES: usize = 1 << 20;
-/// Kept while nobody uses them, of the largest size each: 16 MiB in all.
+/// How large those are that are kept; nobody asks for more than this at once. What asks for half of it or less gets memory of its
+/// own, so that no more is held than was asked for, by twice.
+const KEPT_BYTES: usize = 1 << 20;
+/// Kept while nobody uses them: 16 MiB in all.
 const KEPT: usize = 16;
 
 static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -21,10 +20,11 @@ pub(crate) struct Buffer {
 
 /// So many bytes, of whatever was there.
 pub(crate) fn take(length: usize) -> Buffer {
-    let is_kept = (LEAST_BYTES..=MOST_BYTES).contains(&length);
-    let kept = if is_kept { FREE.lock().unwrap_or_else(PoisonError::into_inner).pop() } else { None };
-    let fresh = || vec![0; if is_kept { MOST_BYTES } else { length }];
-    Buffer { memory: kept.unwrap_or_else(fresh), length }
+    if length <= KEPT_BYTES / 2 || length > KEPT_BYTES {
+        return Buffer { memory: vec![0; length], length };
+    }
+    let kept = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    Buffer { memory: kept.unwrap_or_else(|| vec![0; KEPT_BYTES]), length }
 }
 
 impl Buffer {
@@ -35,7 +35,7 @@ impl Buffer {
     /// The first so many bytes.
     pub(crate) fn freeze(mut self, length: usize) -> Bytes {
         self.length = self.length.min(length);
-        if self.length < LEAST_BYTES {
+        if self.length <= self.memory.len() / 2 {
             return Bytes::copy_from_slice(&self.memory[..self.length]); // a few bytes don't hold a megabyte
         }
         Bytes::from_owner(self)
@@ -50,7 +50,7 @@ impl AsRef<[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.memory.len() == MOST_BYTES {
+        if self.memory.len() == KEPT_BYTES {
             let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
             if free.len() < KEPT {
                 free.push(std::mem::take(&mut self.memory));
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_is_not_seen() {
-        for length in [10, LEAST_BYTES, MOST_BYTES, MOST_BYTES + 1] {
+        for length in [10, KEPT_BYTES / 2, KEPT_BYTES / 2 + 1, KEPT_BYTES, KEPT_BYTES + 1] {
             for byte in 1..4 {
                 let mut buffer = take(length);
                 buffer.bytes().fill(byte);
@@ -74,5 +74,13 @@ mod tests {
             }
         }
         assert!(FREE.lock().unwrap().len() <= KEPT);
+    }
+
+    #[test]
+    fn no_more_is_held_than_twice_what_was_read() {
+        for length in [1, 4096, 64 << 10, KEPT_BYTES / 2, KEPT_BYTES / 2 + 1, KEPT_BYTES] {
+            assert!(take(length).memory.len() <= 2 * length, "{length}");
+        }
+        assert_eq!(take(KEPT_BYTES).freeze(10).len(), 10);
     }
 }

@@ -23,7 +23,8 @@ pub trait Vfs: Send + Sync + 'static {
     /// Changes whenever numbers of nodes begin anew, because the table that kept them is lost: part of every file handle.
     fn generation(&self) -> u64;
 
-    /// Changes whenever writes that were not committed may be lost (verifier4). The same for all of a server's boot.
+    /// Changes whenever writes that were not committed may be lost (verifier4), but for what a commit or stable write says with its
+    /// error: who serves clients tells them of that. The same for all of a server's boot.
     fn write_verifier(&self) -> [u8; 8];
 
     /// Listens to what happens unasked.

@@ -69,6 +69,19 @@ async fn ordered_refusals_come_and_nothing_is_done() {
 }
 
 #[tokio::test]
+async fn a_disk_that_loses_what_was_written_says_so_once() {
+    let (vfs, _) = vfs();
+    let file = file(&vfs).await;
+    let cx = cx(Duration::from_secs(9));
+    let lost = Error::Errno(Errno::IO);
+    vfs.lose(2, lost);
+    assert!(vfs.write(&cx, file, 0, vec![1].into(), Stable::Unstable).await.is_ok());
+    assert_eq!(vfs.commit(&cx, file).await, Err(lost));
+    assert_eq!(vfs.write(&cx, file, 0, vec![1].into(), Stable::Data).await, Err(lost));
+    assert_eq!(vfs.commit(&cx, file).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_full_one_says_so_and_keeps_what_it_has() {
     let (vfs, _) = vfs();
     let file = file(&vfs).await;

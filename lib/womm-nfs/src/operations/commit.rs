@@ -14,10 +14,9 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     }
     cx.turn(&export).await?;
     cx.check_file(Status::Symlink).await?;
-    // Before it: what is lost while it goes on is then told by the next one.
-    let verifier = export.vfs.write_verifier();
     let context = cx.server.context(cx.client()?);
-    export.vfs.commit(&context, node).await?;
-    to.fixed_opaque(&verifier);
+    export.verifiers.attempt(node, export.vfs.commit(&context, node)).await?;
+    // After it: what was lost before it began, or while it went on, is then told.
+    to.fixed_opaque(&export.write_verifier(node));
     Ok(())
 }

@@ -34,7 +34,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     if key(&out_of, source_node) == key(&into, target_node) && overlaps {
         return Err(Status::Invalid.into());
     }
-    let verifier = into.vfs.write_verifier();
+    let verifier = into.write_verifier(target_node);
     let mut copied = 0;
     while copied < whole.min(MOST_COPY) {
         let part = u32::try_from(whole - copied).unwrap_or(u32::MAX).min(MOST_TRANSFER);

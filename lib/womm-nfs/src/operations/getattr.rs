@@ -1,18 +1,21 @@
 //! GETATTR (RFC 8881, 18.7).
 
 use crate::attributes::{self, Subject};
-use crate::compound::{Compound, Object, Outcome};
+use crate::compound::{Compound, Object, Outcome, key};
 use crate::exports::{Owner, PSEUDO};
 use crate::wire::Bitmap;
 use crate::xdr::{Decoder, Encoder};
 use womm_vfs::vfs::Statfs;
-use womm_vfs::{Attributes, Vfs};
+use womm_vfs::{Attributes, Kind, Vfs};
 
 /// Does it.
 pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut Encoder) -> Outcome {
     let asked = Bitmap::decode(from)?;
     let found = cx.current_attributes().await?;
     let object = cx.object()?.clone();
+    if let (Object::Node(export, node), Kind::File) = (&object, found.kind) {
+        cx.server.appends().seen(cx.client()?, key(export, *node));
+    }
     let subject = subject(cx, &object, &found, &asked);
     attributes::encode(&asked, &subject, to);
     Ok(())

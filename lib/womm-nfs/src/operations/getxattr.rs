@@ -1,7 +1,7 @@
 //! GETXATTR (RFC 8276, 8.4.1).
 
 use crate::compound::{Compound, Outcome};
-use crate::limits::{MOST_MESSAGE, MOST_XATTR_NAME};
+use crate::limits::{MOST_MESSAGE, MOST_XATTR_NAME, MOST_XATTR_VALUE};
 use crate::status::Status;
 use crate::xdr::{Decoder, Encoder};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     cx.turn(&export).await?;
     let object = cx.object()?.clone();
     cx.check_mode(&object, 4).await?;
+    cx.hold_reply(cx.room.min(MOST_XATTR_VALUE)).await?;
     let context = cx.server.context(cx.client()?);
     to.opaque_bytes(export.vfs.getxattr(&context, node, &name).await?);
     Ok(())

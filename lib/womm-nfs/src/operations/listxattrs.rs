@@ -15,10 +15,11 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     cx.turn(&export).await?;
     let object = cx.object()?.clone();
     cx.check_mode(&object, 4).await?;
+    let most = most.min(cx.room);
+    cx.hold_reply(most).await?;
     let context = cx.server.context(cx.client()?);
     let names = export.vfs.listxattr(&context, node).await?;
     let first = usize::try_from(cookie).ok().filter(|first| *first <= names.len()).ok_or(Status::BadCookie)?;
-    let most = most.min(cx.room);
     let (mut listed, mut count) = (Encoder::new(), 0);
     for name in &names[first..] {
         if AROUND + listed.len() + 4 + name.len().next_multiple_of(4) > most {

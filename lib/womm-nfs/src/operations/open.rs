@@ -113,7 +113,7 @@ async fn take<V: Vfs>(
     let opened = recorded.and_then(|()| {
         cx.server.with_state(|state, now| {
             state.check_open(client, owner, file, (*access, *deny), now)?;
-            state.open(client, owner, file, *access, *deny)
+            state.open(client, owner, file, *access, *deny, reclaim)
         })
     });
     if !opened.is_ok_and(|opened| opened.new) {

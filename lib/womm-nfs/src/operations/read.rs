@@ -24,7 +24,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
         return Err(cx.too_big().into());
     }
     let count = count.min(room);
-    cx.hold.add(cx.caller.budget.reply(count as usize).await?);
+    cx.hold_reply(count as usize).await?;
     let context = cx.server.context(cx.client()?);
     let read = export.vfs.read(&context, node, offset, count).await?;
     to.bool(read.end).opaque_bytes(read.data);

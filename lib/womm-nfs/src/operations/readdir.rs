@@ -41,7 +41,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     }
     cx.turn(&export).await?;
     cx.check_mode(&object, 4).await?;
-    cx.hold.add(cx.caller.budget.reply(most).await?);
+    cx.hold_reply(most).await?;
     let bound = ListingBound {
         entries: ((most - AROUND) / LEAST_ENTRY).clamp(1, MOST_ENTRIES),
         name_bytes: if names == 0 { most } else { (names as usize).min(most) },

@@ -1,6 +1,7 @@
 //! READLINK (RFC 8881, 18.24).
 
 use crate::compound::{Compound, Outcome};
+use crate::limits::MOST_TARGET;
 use crate::status::Status;
 use crate::xdr::Encoder;
 use womm_vfs::{Kind, Vfs};
@@ -12,6 +13,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, to: &mut Encoder) -> Outcome 
         return Err(Status::WrongType.into());
     }
     cx.turn(&export).await?;
+    cx.hold_reply(MOST_TARGET).await?;
     let context = cx.server.context(cx.client()?);
     to.opaque(&export.vfs.readlink(&context, node).await?);
     Ok(())

@@ -1,6 +1,7 @@
 //! ONC RPC version 2 (RFC 5531): the header of a call, the header of a reply.
 
 pub mod credentials;
+mod large;
 pub mod record;
 
 pub use credentials::{Credentials, Principal};

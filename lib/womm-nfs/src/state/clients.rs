@@ -2,12 +2,12 @@
 
 use super::State;
 use crate::journal::ClientRecord;
-use crate::limits::{COURTESY, MOST_CLIENTS, MOST_UNCONFIRMED, MOST_WAITING};
+use crate::limits::{COURTESY, MOST_WAITING};
 use crate::rpc::Principal;
 use crate::status::Status;
 use crate::wire::{ClientId, SessionId};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +59,12 @@ pub struct Client {
     pub(super) may_reclaim: bool,
     /// It is in the journal.
     pub(super) recorded: bool,
-    /// How many opens and lock owners it has.
-    pub(super) states: usize,
+    /// It has made a call in a session.
+    pub(super) calls: bool,
+    /// Its opens.
+    pub(super) opens: BTreeSet<u64>,
+    /// Bytes that its opens and locks take.
+    pub(super) room: usize,
     /// Bytes of replies that are kept for it.
     pub(super) kept: usize,
     /// Turns at each export's backend.
@@ -78,7 +82,7 @@ impl Client {
     }
 
     fn has_state(&self) -> bool {
-        self.states > 0 || !self.sessions.is_empty()
+        self.room > 0 || !self.sessions.is_empty()
     }
 }
 
@@ -86,7 +90,7 @@ impl State {
     /// EXCHANGE_ID; the cases are those of RFC 8881, 18.35.4, "IMPLEMENTATION".
     ///
     /// # Errors
-    /// CLID_INUSE, NOENT, NOT_SAME, PERM as there.
+    /// CLID_INUSE, NOENT, NOT_SAME, PERM as there; DELAY.
     pub fn exchange_id(&mut self, arrival: &Arrival, now: Duration) -> Result<Known, Status> {
         let confirmed = self.find_confirmed(arrival, now);
         let Some((id, client)) = confirmed.and_then(|id| self.clients.get(&id).map(|client| (id, client))) else {
@@ -143,7 +147,7 @@ impl State {
 
     fn introduce(&mut self, arrival: &Arrival, replaces: Option<ClientId>, now: Duration) -> Result<Known, Status> {
         self.drop_unconfirmed(arrival);
-        self.make_room(now)?;
+        self.room_for_client(arrival.address, now)?;
         let id = loop {
             let id = ClientId(u64::from(self.settings.boot) << 32 | self.unguessable() >> 32);
             if !self.clients.contains_key(&id) {
@@ -164,44 +168,23 @@ impl State {
             reclaim_complete: false,
             may_reclaim: false,
             recorded: false,
-            states: 0,
+            calls: false,
+            opens: BTreeSet::new(),
+            room: 0,
             kept: 0,
             turns: HashMap::new(),
         };
         self.clients.insert(id, client);
+        self.unconfirmed += 1;
         self.by_owner.entry(arrival.owner.clone()).or_default().push(id);
         Ok(Known { id, sequence: 1, confirmed: false })
-    }
-
-    /// So that those who only introduce themselves can't fill memory.
-    fn make_room(&mut self, now: Duration) -> Result<(), Status> {
-        if self.clients.len() < MOST_UNCONFIRMED {
-            return Ok(());
-        }
-        let unconfirmed = self.clients.values().filter(|client| !client.confirmed).count();
-        if unconfirmed >= MOST_UNCONFIRMED
-            && let Some((id, _)) = self.oldest(false)
-        {
-            self.remove_client(id);
-        }
-        if self.clients.len() >= MOST_CLIENTS + MOST_UNCONFIRMED {
-            match self.oldest(true) {
-                Some((id, renewed)) if now > renewed + self.settings.lease => self.remove_client(id),
-                _ => return Err(Status::Delay),
-            }
-        }
-        Ok(())
-    }
-
-    fn oldest(&self, confirmed: bool) -> Option<(ClientId, Duration)> {
-        let of_kind = self.clients.iter().filter(|(_, client)| client.confirmed == confirmed);
-        of_kind.min_by_key(|(_, client)| client.renewed).map(|(id, client)| (*id, client.renewed))
     }
 
     /// The client was used for a session of its own.
     pub(super) fn confirm(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id).filter(|client| !client.confirmed) else { return };
         client.confirmed = true;
+        self.unconfirmed -= 1;
         let record = client.record();
         let replaced = client.replaces.take();
         if self.grace.came(&record) {
@@ -221,6 +204,11 @@ impl State {
     /// STALE_CLIENTID.
     pub fn client(&self, id: ClientId) -> Result<&Client, Status> {
         self.clients.get(&id).ok_or(Status::StaleClientId)
+    }
+
+    /// Where it is, if it has not gone.
+    pub fn address(&self, id: ClientId) -> Option<IpAddr> {
+        self.clients.get(&id).map(|client| client.address)
     }
 
     pub(super) fn client_mut(&mut self, id: ClientId) -> Result<&mut Client, Status> {
@@ -309,6 +297,7 @@ impl State {
         }
         self.release_all(id);
         let Some(client) = self.clients.remove(&id) else { return };
+        self.unconfirmed -= usize::from(!client.confirmed);
         if let Some(ids) = self.by_owner.get_mut(&client.owner) {
             ids.retain(|other| *other != id);
             if ids.is_empty() {
@@ -407,17 +396,6 @@ mod tests {
         assert!(state.client(id).is_ok());
         state.tick(NOW + COURTESY + 2 * LEASE);
         assert!(state.client(id).is_err());
-    }
-
-    #[test]
-    fn who_only_introduces_itself_does_not_fill_memory() {
-        let mut state = state();
-        for i in 0..2 * MOST_UNCONFIRMED {
-            let mut arrival = arrival(b"a", 1);
-            arrival.owner = i.to_be_bytes().to_vec().into();
-            state.exchange_id(&arrival, NOW).expect("taken");
-        }
-        assert!(state.clients.len() <= MOST_UNCONFIRMED);
     }
 
     #[test]

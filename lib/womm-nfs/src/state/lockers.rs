@@ -1,7 +1,8 @@
 //! Lock owners and their stateids (RFC 8881, 9, 18.10–18.12).
 
-use super::locks::{Held, Range};
+use super::locks::{Held, Locks, Range};
 use super::opens::{self, Named, READ, WRITE};
+use super::room::{RANGE_BYTES, locker_bytes};
 use super::{FileKey, State};
 use crate::limits::MOST_LOCKS_OF_FILE;
 use crate::status::Status;
@@ -87,18 +88,30 @@ impl State {
         if let Some(denied) = self.in_the_way(client, known, file, wanted.range, wanted.write, now) {
             return Err(if wanted.reclaim { Status::ReclaimConflict.into() } else { NoLock::Denied(denied) });
         }
-        if self.files.get(&file).is_some_and(|state| state.locks.count() >= MOST_LOCKS_OF_FILE) {
+        if self.has_enough_locks(client, file, wanted.reclaim) {
             return Err(Status::Delay.into());
         }
         let number = match (known, locker) {
             (Some(number), _) => number,
-            (None, Locker::New(_, owner)) => self.new_locker(client, owner, file, open)?,
+            (None, Locker::New(_, owner)) => self.new_locker(client, owner, file, open, wanted.reclaim)?,
             (None, Locker::Known(_)) => return Err(Status::BadStateid.into()),
         };
-        if let Some(state) = self.files.get_mut(&file) {
-            state.locks.lock(number, wanted.range, wanted.write);
-        }
+        self.change_locks(client, file, |locks| locks.lock(number, wanted.range, wanted.write));
         Ok(self.counted_up(number)?)
+    }
+
+    fn has_enough_locks(&self, client: ClientId, file: FileKey, reclaims: bool) -> bool {
+        let of_file = self.files.get(&file).map_or(0, |state| state.locks.count());
+        of_file >= MOST_LOCKS_OF_FILE || self.has_enough_states(client, reclaims)
+    }
+
+    /// Changes a client's locked ranges, and counts what they take.
+    fn change_locks(&mut self, client: ClientId, file: FileKey, change: impl FnOnce(&mut Locks)) {
+        let Some(state) = self.files.get_mut(&file) else { return };
+        let before = state.locks.count();
+        change(&mut state.locks);
+        let after = state.locks.count();
+        self.change_room(client, before * RANGE_BYTES, after * RANGE_BYTES);
     }
 
     /// The open that is locked through, and the lock state if there is one.
@@ -120,12 +133,22 @@ impl State {
         }
     }
 
-    fn new_locker(&mut self, client: ClientId, owner: &Owner, file: FileKey, open: u64) -> Result<u64, Status> {
-        self.count_state(client)?;
+    fn new_locker(
+        &mut self,
+        client: ClientId,
+        owner: &Owner,
+        file: FileKey,
+        open: u64,
+        reclaims: bool,
+    ) -> Result<u64, Status> {
+        self.take_room(client, locker_bytes(owner), reclaims)?;
         let number = self.number();
         self.lockers.insert(number, LockState { client, owner: owner.clone(), file, open, seqid: 0 });
         self.lockers_by_owner.insert((client, owner.clone(), file), number);
         self.files.entry(file).or_default().lockers += 1;
+        if let Some(open) = self.opens.get_mut(&open) {
+            open.lockers.insert(number);
+        }
         Ok(number)
     }
 
@@ -170,10 +193,10 @@ impl State {
         }
     }
 
-    /// LOCKU.
+    /// LOCKU. It never waits.
     ///
     /// # Errors
-    /// As for the stateid.
+    /// As for the stateid; LOCK_RANGE if there would be one more range than there is room for.
     pub fn unlock(
         &mut self,
         client: ClientId,
@@ -182,9 +205,11 @@ impl State {
         range: Range,
     ) -> Result<Stateid, Status> {
         let Named::Locker(number) = self.named(client, stateid, Some(file))? else { return Err(Status::BadStateid) };
-        if let Some(state) = self.files.get_mut(&file) {
-            state.locks.unlock(number, range);
+        let splits = self.files.get(&file).is_some_and(|state| state.locks.splits(number, range));
+        if splits && self.has_enough_locks(client, file, false) {
+            return Err(Status::LockRange);
         }
+        self.change_locks(client, file, |locks| locks.unlock(number, range));
         self.counted_up(number)
     }
 
@@ -195,13 +220,14 @@ impl State {
 
     pub(super) fn remove_locker(&mut self, number: u64) {
         let Some(locker) = self.lockers.remove(&number) else { return };
+        self.change_locks(locker.client, locker.file, |locks| locks.release(number));
         if let Some(state) = self.files.get_mut(&locker.file) {
-            state.locks.release(number);
             state.lockers -= 1;
         }
-        if let Some(client) = self.clients.get_mut(&locker.client) {
-            client.states -= 1;
+        if let Some(open) = self.opens.get_mut(&locker.open) {
+            open.lockers.remove(&number);
         }
+        self.change_room(locker.client, locker_bytes(&locker.owner), 0);
         self.lockers_by_owner.remove(&(locker.client, locker.owner, locker.file));
     }
 }
@@ -224,7 +250,7 @@ mod tests {
     }
 
     fn opened(state: &mut State, client: ClientId) -> Stateid {
-        state.open(client, &owner("o"), FILE, READ | WRITE, 0).expect("few").stateid
+        state.open(client, &owner("o"), FILE, READ | WRITE, 0, false).expect("few").stateid
     }
 
     #[test]
@@ -257,7 +283,7 @@ mod tests {
     fn a_lock_needs_an_open_of_its_kind() {
         let mut state = state();
         let a = client(&mut state, b"a", NOW);
-        let read = state.open(a, &owner("o"), FILE, READ, 0).expect("few").stateid;
+        let read = state.open(a, &owner("o"), FILE, READ, 0, false).expect("few").stateid;
         let new = Locker::New(read, owner("p"));
         let result = state.lock(a, &new, FILE, wanted(0, 1, true), NOW);
         assert_eq!(result, Err(NoLock::Refused(Status::OpenMode)));

@@ -89,6 +89,12 @@ impl Locks {
         self.0.append(&mut rests);
     }
 
+    /// Whether to unlock that leaves one range more than there was: what is before it and what is after it.
+    pub fn splits(&self, holder: u64, range: Range) -> bool {
+        let is_around = |held: &Held| held.range.first < range.first && held.range.last > range.last;
+        self.0.iter().any(|held| held.holder == holder && is_around(held))
+    }
+
     /// Unlocks all that the holder has.
     pub fn release(&mut self, holder: u64) {
         self.0.retain(|held| held.holder != holder);
@@ -136,6 +142,7 @@ mod tests {
         locks.lock(1, range(0, 99), false);
         locks.lock(1, range(40, 49), true);
         assert_eq!(sorted(&locks), [(0, 39, false), (40, 49, true), (50, 99, false)]);
+        assert!(locks.splits(1, range(1, 38)) && !locks.splits(1, range(0, 38)) && !locks.splits(2, range(1, 38)));
         locks.lock(1, range(40, 49), false);
         assert_eq!(sorted(&locks), [(0, 99, false)]);
         locks.unlock(1, range(10, 19));

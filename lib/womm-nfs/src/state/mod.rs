@@ -10,12 +10,14 @@
 //! | lock owners | [`lockers`] |
 //! | byte ranges | [`locks`] |
 //! | grace | [`grace`] |
+//! | bounds of all this | [`room`] |
 
 pub mod clients;
 pub mod grace;
 pub mod lockers;
 pub mod locks;
 pub mod opens;
+mod room;
 pub mod sessions;
 pub mod slots;
 
@@ -52,6 +54,8 @@ pub struct Settings {
     pub secret: [u8; 16],
     /// Of all replies that are kept, bytes.
     pub most_kept: usize,
+    /// Of all opens and locks, bytes.
+    pub most_states: usize,
 }
 
 /// What a change of the state asks to be done outside.
@@ -82,6 +86,10 @@ pub struct State {
     effects: Effects,
     /// Bytes of replies that are kept.
     kept: usize,
+    /// Bytes that opens and locks take.
+    room: usize,
+    /// Clients that are not confirmed.
+    unconfirmed: usize,
     last_number: u64,
 }
 
@@ -102,6 +110,8 @@ impl State {
             grace_ended: false,
             effects: Effects::default(),
             kept: 0,
+            room: 0,
+            unconfirmed: 0,
             last_number: 0,
         }
     }
@@ -165,7 +175,9 @@ pub(crate) mod tests {
     }
 
     pub fn state_after(records: impl IntoIterator<Item = ClientRecord>, now: Duration) -> State {
-        State::new(Settings { lease: LEASE, boot: 0xb007, secret: [5; 16], most_kept: 1 << 20 }, records, now)
+        let settings =
+            Settings { lease: LEASE, boot: 0xb007, secret: [5; 16], most_kept: 1 << 20, most_states: 1 << 18 };
+        State::new(settings, records, now)
     }
 
     pub fn arrival(name: &'static [u8], verifier: u8) -> Arrival {

@@ -1,10 +1,12 @@
 //! Opens, share reservations and stateids (RFC 8881, 8.2, 9.7, 18.16–18.18).
 
 use super::locks::Locks;
+use super::room::open_bytes;
 use super::{FileKey, State};
-use crate::limits::MOST_STATES_OF_CLIENT;
+use crate::appends::MOST_CLIENTS;
 use crate::status::Status;
 use crate::wire::{ClientId, Owner, Stateid};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// OPEN4_SHARE_ACCESS_READ, and DENY_READ.
@@ -23,12 +25,16 @@ pub struct OpenState {
     deny: u32,
     /// Each {access, deny} that was opened, as a bit: OPEN_DOWNGRADE goes to a union of some of them.
     opened: u16,
+    /// Lock owners that lock through it.
+    pub(super) lockers: BTreeSet<u64>,
 }
 
 /// Who has a file.
 #[derive(Debug, Default)]
 pub struct FileState {
-    opens: Vec<u64>,
+    opens: BTreeSet<u64>,
+    /// How many of them deny something.
+    denying: usize,
     pub(super) locks: Locks,
     pub(super) lockers: usize,
 }
@@ -155,6 +161,9 @@ impl State {
         refusal: Status,
     ) -> Result<(), Status> {
         let Some(state) = self.files.get(&file) else { return Ok(()) };
+        if deny == 0 && state.denying == 0 {
+            return Ok(());
+        }
         let conflicts = |number: &&u64| {
             let conflicts = |open: &OpenState| access & open.deny != 0 || deny & open.access != 0;
             Some(**number) != own && self.opens.get(number).is_some_and(conflicts)
@@ -184,34 +193,44 @@ impl State {
         file: FileKey,
         access: u32,
         deny: u32,
+        reclaims: bool,
     ) -> Result<Opened, Status> {
         let key = (client, owner.clone(), file);
         if let Some(number) = self.opens_by_owner.get(&key).copied()
             && let Some(open) = self.opens.get_mut(&number)
         {
+            let before = open.deny;
             open.access |= access;
             open.deny |= deny;
             open.opened |= bit(access, deny);
+            let denies_now = before == 0 && open.deny != 0;
+            if denies_now && let Some(state) = self.files.get_mut(&file) {
+                state.denying += 1;
+            }
             open.seqid = next(open.seqid);
             let seqid = open.seqid;
             return Ok(Opened { stateid: self.stateid(number, seqid), new: false });
         }
-        self.count_state(client)?;
+        self.take_room(client, open_bytes(owner), reclaims)?;
         let number = self.number();
-        let open = OpenState { client, owner: owner.clone(), file, seqid: 1, access, deny, opened: bit(access, deny) };
+        let opened = bit(access, deny);
+        let (owner, lockers) = (owner.clone(), BTreeSet::new());
+        let open = OpenState { client, owner, file, seqid: 1, access, deny, opened, lockers };
         self.opens.insert(number, open);
         self.opens_by_owner.insert(key, number);
-        self.files.entry(file).or_default().opens.push(number);
+        self.client_mut(client)?.opens.insert(number);
+        let state = self.files.entry(file).or_default();
+        state.opens.insert(number);
+        state.denying += usize::from(deny != 0);
         Ok(Opened { stateid: self.stateid(number, 1), new: true })
     }
 
-    pub(super) fn count_state(&mut self, client: ClientId) -> Result<(), Status> {
-        let client = self.client_mut(client)?;
-        if client.states >= MOST_STATES_OF_CLIENT {
-            return Err(Status::Delay);
-        }
-        client.states += 1;
-        Ok(())
+    /// Other clients that have the file open to write; of many, some.
+    pub fn others_who_write(&self, client: ClientId, file: FileKey) -> Vec<ClientId> {
+        let Some(state) = self.files.get(&file).filter(|state| state.opens.len() > 1) else { return Vec::new() };
+        let opens = state.opens.iter().take(MOST_CLIENTS).filter_map(|number| self.opens.get(number));
+        let others = opens.filter(|open| open.client != client && open.access & WRITE != 0);
+        others.map(|open| open.client).collect()
     }
 
     /// OPEN_DOWNGRADE.
@@ -238,7 +257,11 @@ impl State {
         if union != (access, deny) {
             return Err(Status::Invalid);
         }
+        let denies_no_more = open.deny != 0 && deny == 0;
         (open.access, open.deny, open.opened) = (access, deny, opened);
+        if denies_no_more && let Some(state) = self.files.get_mut(&file) {
+            state.denying -= 1;
+        }
         open.seqid = next(open.seqid);
         let seqid = open.seqid;
         Ok(self.stateid(number, seqid))
@@ -257,19 +280,17 @@ impl State {
     pub(super) fn remove_open(&mut self, number: u64) {
         let Some(open) = self.opens.remove(&number) else { return };
         let file = open.file;
-        if self.files.get(&file).is_some_and(|state| state.lockers > 0) {
-            let through = self.lockers.iter().filter(|(_, locker)| locker.open == number);
-            let through: Vec<u64> = through.map(|(number, _)| *number).collect();
-            for locker in through {
-                self.remove_locker(locker);
-            }
+        for locker in open.lockers {
+            self.remove_locker(locker);
         }
         if let Some(state) = self.files.get_mut(&file) {
-            state.opens.retain(|other| *other != number);
+            state.opens.remove(&number);
+            state.denying -= usize::from(open.deny != 0);
         }
         self.drop_unused(file);
+        self.change_room(open.client, open_bytes(&open.owner), 0);
         if let Some(client) = self.clients.get_mut(&open.client) {
-            client.states -= 1;
+            client.opens.remove(&number);
         }
         self.opens_by_owner.remove(&(open.client, open.owner, file));
         self.effects.closed.push(file);
@@ -301,9 +322,8 @@ impl State {
 
     /// All that a client has.
     pub(super) fn release_all(&mut self, client: ClientId) {
-        let numbers: Vec<u64> =
-            self.opens.iter().filter(|(_, open)| open.client == client).map(|(number, _)| *number).collect();
-        for number in numbers {
+        let opens = self.clients.get(&client).map(|client| client.opens.clone());
+        for number in opens.unwrap_or_default() {
             self.remove_open(number);
         }
     }
@@ -330,7 +350,7 @@ mod tests {
 
     fn open(state: &mut State, client: ClientId, name: &'static str, access: u32, deny: u32) -> Result<Opened, Status> {
         state.check_open(client, &owner(name), FILE, (access, deny), NOW)?;
-        state.open(client, &owner(name), FILE, access, deny)
+        state.open(client, &owner(name), FILE, access, deny, false)
     }
 
     #[test]

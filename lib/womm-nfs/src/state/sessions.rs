@@ -4,6 +4,7 @@ use super::State;
 use super::slots::{Admission, Slots};
 use crate::limits::{
     LEAST_MESSAGE, LEAST_OPERATIONS, MOST_CACHED, MOST_MESSAGE, MOST_OPERATIONS, MOST_SESSIONS_OF_CLIENT, MOST_SLOTS,
+    OWN_KEPT_BYTES,
 };
 use crate::rpc::Principal;
 use crate::status::Status;
@@ -89,6 +90,8 @@ pub struct Session {
     connections: Vec<u64>,
 }
 
+/// A reply that is to be kept, before it is known, bytes.
+const LIKELY_REPLY: usize = 512;
 /// Connections of a session that are remembered: those that it was used on last.
 const MOST_BOUND: usize = 64;
 
@@ -150,7 +153,7 @@ impl State {
     /// CREATE_SESSION; [`State::keep_session_reply`] is due after a new one.
     ///
     /// # Errors
-    /// STALE_CLIENTID, SEQ_MISORDERED, CLID_INUSE, TOOSMALL, NOSPC: none of them uses up the sequence number.
+    /// STALE_CLIENTID, SEQ_MISORDERED, CLID_INUSE, TOOSMALL, NOSPC, DELAY: none of them uses up the sequence number.
     #[expect(clippy::too_many_arguments, reason = "CREATE_SESSION has so many")]
     pub fn create_session(
         &mut self,
@@ -183,6 +186,8 @@ impl State {
         if client.sessions.len() >= MOST_SESSIONS_OF_CLIENT {
             return Err(Status::NoSpace);
         }
+        self.room_for_session(id, now)?;
+        let client = self.client_mut(id)?;
         client.create_sequence = sequence;
         client.create_reply = None;
         client.renewed = now;
@@ -244,12 +249,12 @@ impl State {
         }
     }
 
-    /// Whether a client has enough replies kept. Half of the room is for whoever comes first; of the other half each client has
-    /// an equal part, so that one who fills all there is does not stop the others.
-    fn has_enough_kept(&self, client: ClientId) -> bool {
-        let half = self.settings.most_kept / 2;
-        let own = self.clients.get(&client).map_or(0, |client| client.kept);
-        self.kept >= half && own >= half / self.clients.len().max(1)
+    /// Whether there is room for a client to have more replies kept. Half of what there is, is for whoever comes first; of the other half
+    /// each session has its own part, so that one who fills all there is does not stop the others.
+    fn may_keep(&self, client: ClientId, more: usize, shared: usize) -> bool {
+        let own = self.clients.get(&client);
+        let (kept, parts) = own.map_or((0, 0), |client| (client.kept, client.sessions.len()));
+        self.kept + more <= shared || kept + more <= parts * OWN_KEPT_BYTES
     }
 
     /// SEQUENCE: lets a call in, renews the lease.
@@ -257,7 +262,11 @@ impl State {
     /// # Errors
     /// BADSESSION, BADSLOT, BAD_HIGH_SLOT, TOO_MANY_OPS, REQ_TOO_BIG, SEQ_MISORDERED, SEQ_FALSE_RETRY, DELAY.
     pub fn sequence(&mut self, call: &Call, now: Duration) -> Result<Admitted, Status> {
-        let full = self.has_enough_kept(self.session(call.session)?.client);
+        let of_slot = self.session(call.session)?.slots.kept_of(call.slot);
+        // Well before there is no room for those on the way. What the slot gives back may be kept in its place: so a client that keeps a
+        // little in each slot, as a Linux client does, is never told to wait before it may give something back.
+        let more = LIKELY_REPLY.saturating_sub(of_slot);
+        let full = more > 0 && !self.may_keep(self.session(call.session)?.client, more, self.settings.most_kept / 4);
         let session = self.sessions.get_mut(&call.session).ok_or(Status::BadSession)?;
         let (client, fore) = (session.client, session.fore);
         if call.slot >= session.slots.count() {
@@ -286,6 +295,7 @@ impl State {
         self.kept -= freed;
         if let Some(client) = self.clients.get_mut(&client) {
             client.renewed = now;
+            client.calls = true;
             client.kept -= freed;
         }
         Ok(Admitted { client, fore, admission })
@@ -293,6 +303,9 @@ impl State {
 
     /// The call was done; the reply is kept if there is one. A lease does not run out while a call is worked on.
     pub fn finish(&mut self, session: SessionId, slot: u32, reply: Option<Bytes>, now: Duration) {
+        let Some(owner) = self.sessions.get(&session).map(|session| session.client) else { return };
+        // Without room, the retry of a call that many others overtook is told that it was done (RETRY_UNCACHED_REP).
+        let reply = reply.filter(|reply| self.may_keep(owner, reply.len(), self.settings.most_kept / 2));
         let Some(session) = self.sessions.get_mut(&session) else { return };
         let kept = reply.as_ref().map_or(0, Bytes::len);
         self.kept += kept;
@@ -377,35 +390,73 @@ mod tests {
         assert_eq!(admitted.admission, Admission::New);
     }
 
-    #[test]
-    fn replies_that_are_kept_have_a_bound() {
-        let mut state = state();
-        let (_, session) = join(&mut state, &arrival(b"a", 1), NOW);
-        state.sequence(&call(session), NOW).expect("let in");
-        state.finish(session, 0, Some(Bytes::from(vec![0; 1 << 20])), NOW);
-        let next = Call { sequence: 2, ..call(session) };
-        assert_eq!(state.sequence(&next, NOW), Err(Status::Delay));
-        assert!(state.sequence(&Call { cache: false, ..next }, NOW).is_ok(), "it frees what its slot kept");
-        state.finish(session, 0, None, NOW);
-        assert_eq!(state.kept, 0);
+    /// Lets a call in and answers it.
+    fn answered(state: &mut State, call: Call, bytes: usize) -> Result<(), Status> {
+        state.sequence(&call, NOW)?;
+        state.finish(call.session, call.slot, Some(Bytes::from(vec![0; bytes])), NOW);
+        Ok(())
+    }
+
+    /// Fills what is for whoever comes first: those of eight slots of each session.
+    fn fill(state: &mut State, client: ClientId, first: SessionId, bytes: usize) -> Vec<SessionId> {
+        let mut sessions = vec![first];
+        for sequence in 2.. {
+            for slot in 0..8 {
+                let call = Call { slot, ..call(sessions[sessions.len() - 1]) };
+                if answered(state, call, bytes) == Err(Status::Delay) {
+                    return sessions;
+                }
+            }
+            let made = state.create_session(client, sequence, &Principal::User(0), channel(), channel(), 1, NOW);
+            let Ok(Made::New(session)) = made else { panic!("{made:?}") };
+            sessions.push(session);
+        }
+        sessions
     }
 
     #[test]
-    fn one_that_fills_what_is_kept_does_not_stop_the_others() {
+    fn replies_that_are_kept_have_a_bound() {
         let mut state = state();
-        let (_, greedy) = join(&mut state, &arrival(b"greedy", 1), NOW);
+        let most = state.settings.most_kept;
+        let (id, first) = join(&mut state, &arrival(b"greedy", 1), NOW);
+        let sessions = fill(&mut state, id, first, 60 << 10);
+        assert!(state.kept <= most / 2);
+        // What was let in already may find no room: then it is not kept.
         let (_, other) = join(&mut state, &arrival(b"other", 1), NOW);
-        state.sequence(&call(greedy), NOW).expect("let in");
-        state.finish(greedy, 0, Some(Bytes::from(vec![0; 1 << 20])), NOW);
-        assert_eq!(state.sequence(&Call { sequence: 2, ..call(greedy) }, NOW), Err(Status::Delay));
-        for sequence in 1..4 {
-            let admitted = state.sequence(&Call { sequence, ..call(other) }, NOW).expect("let in");
-            assert_eq!(admitted.admission, Admission::New);
-            state.finish(other, 0, Some(Bytes::from(vec![0; 4096])), NOW);
+        let calls: Vec<_> = (0..8).map(|slot| Call { slot, ..call(other) }).collect();
+        calls.iter().for_each(|call| assert!(state.sequence(call, NOW).is_ok()));
+        for call in &calls {
+            state.finish(other, call.slot, Some(Bytes::from(vec![0; 8 << 10])), NOW);
         }
-        state.destroy_session(greedy).expect("it is there");
-        assert_eq!(state.kept, 4096);
-        state.destroy_session(other).expect("it is there");
+        assert_eq!(
+            state.sequence(&calls[0], NOW).map(|admitted| admitted.admission),
+            Ok(Admission::Replay(vec![0; 8 << 10].into()))
+        );
+        assert!(state.kept <= most);
+        let all = sessions.iter().chain([&other]);
+        all.for_each(|session| state.destroy_session(*session).expect("it is there"));
         assert_eq!((state.kept, state.clients.values().map(|client| client.kept).sum::<usize>()), (0, 0));
+    }
+
+    #[test]
+    fn who_keeps_a_little_is_never_told_to_wait() {
+        let mut state = state();
+        let (greedy, first) = join(&mut state, &arrival(b"greedy", 1), NOW);
+        let (_, other) = join(&mut state, &arrival(b"other", 1), NOW);
+        let sessions = fill(&mut state, greedy, first, 60 << 10);
+        for sequence in 1..20 {
+            for slot in 0..8 {
+                let call = Call { sequence, slot, ..call(other) };
+                assert_eq!(answered(&mut state, call, 500), Ok(()), "{sequence} in {slot}");
+                assert!(matches!(state.sequence(&call, NOW), Ok(Admitted { admission: Admission::Replay(_), .. })));
+            }
+        }
+        // Who has too much may go on in a slot that gives as much back.
+        let full = *sessions.last().expect("there is one");
+        let slots = &state.session(full).expect("it is there").slots;
+        let free = (0..8).find(|slot| slots.kept_of(*slot) == 0).expect("one was refused");
+        let used = (0..8).find(|slot| slots.kept_of(*slot) > 0).map(|slot| (full, slot)).unwrap_or((first, 0));
+        assert_eq!(answered(&mut state, Call { slot: free, ..call(full) }, 500), Err(Status::Delay));
+        assert_eq!(answered(&mut state, Call { sequence: 2, slot: used.1, ..call(used.0) }, 500), Ok(()));
     }
 }

@@ -80,6 +80,11 @@ impl Slots {
         }
     }
 
+    /// Bytes of the reply that is kept for one.
+    pub fn kept_of(&self, slot: u32) -> usize {
+        self.0.get(slot as usize).map_or(0, |slot| kept(&slot.last))
+    }
+
     /// Bytes of the replies that are kept.
     pub fn kept(&self) -> usize {
         self.0.iter().map(|slot| kept(&slot.last)).sum()

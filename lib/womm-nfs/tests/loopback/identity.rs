@@ -2,8 +2,10 @@
 
 use crate::Fixture;
 use crate::client::{Connection, Ops, Session};
+use womm_nfs::exports::Terms;
 use womm_nfs::operations::Code;
 use womm_nfs::status::Status;
+use womm_vfs::memory::MemoryVfs;
 
 #[tokio::test]
 async fn a_name_at_two_addresses_is_two_clients() {
@@ -65,4 +67,44 @@ async fn flags_of_exchange_id() {
         to.u64(1).opaque(b"x").u32(0).u32(1);
     });
     assert_eq!(connection.run(protected).await.status, Status::Invalid, "SP4_MACH_CRED wants GSS");
+}
+
+#[tokio::test]
+async fn exports_are_told_apart() {
+    const FSID: u32 = 8;
+    let fixture = Fixture::new().await;
+    let other = MemoryVfs::new(fixture.clock.clone());
+    fixture.server.export("/other", other, Terms::default()).expect("it is good");
+    let mut session = Session::new(fixture.address, "a").await;
+    let mut seen = Vec::new();
+    for path in ["", "export", "other"] {
+        let mut reply = session.run(Ops::new().at(path).getattr(&[FSID])).await;
+        reply.ok(Code::Putrootfh);
+        if !path.is_empty() {
+            reply.ok(Code::Lookup);
+        }
+        let mut values = reply.values();
+        seen.push((values.u64().expect("major"), values.u64().expect("minor")));
+    }
+    assert!(seen[0] != seen[1] && seen[0] != seen[2] && seen[1] != seen[2], "{seen:?}");
+    // One node's handle leads nowhere else, though both have a root of the same number.
+    let handles = (session.handle("export").await, session.handle("other").await);
+    assert_ne!(handles.0, handles.1);
+}
+
+#[tokio::test]
+async fn handles_of_numbers_that_began_anew_are_stale() {
+    let fixture = Fixture::new().await;
+    let mut session = Session::new(fixture.address, "a").await;
+    let (file, _) = session.create("file").await;
+    let (root, export) = (session.handle("").await, session.handle("export").await);
+    let fresh = MemoryVfs::new(fixture.clock.clone());
+    let fixture = fixture.restart_with(fresh).await;
+    let mut session = Session::returned(fixture.address, "a").await;
+    assert_eq!(session.status(Ops::new().reclaim_complete()).await, Status::Ok);
+    session.create("other, of the same number").await;
+    for handle in [&file, &export] {
+        assert_eq!(session.status(Ops::new().putfh(handle).getattr(&[1])).await, Status::Stale);
+    }
+    assert_eq!(session.status(Ops::new().putfh(&root).getattr(&[1])).await, Status::Ok);
 }

@@ -3,6 +3,7 @@
 #![expect(missing_docs, reason = "only tests see it")]
 
 mod client;
+mod durability;
 mod faults;
 mod hostile;
 mod identity;
@@ -74,6 +75,11 @@ impl Fixture {
     /// Everything forgotten that a SIGKILL forgets.
     pub async fn restart(self) -> Self {
         let memory = self.export().vfs.restart();
+        self.restart_with(memory).await
+    }
+
+    /// The same, and `/export` is another.
+    pub async fn restart_with(self, memory: MemoryVfs) -> Self {
         self.stop.cancel();
         self.task.await.expect("it ends");
         drop(self.server);

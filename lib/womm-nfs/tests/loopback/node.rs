@@ -203,3 +203,44 @@ async fn what_gives_back_and_what_is_taken_back_never_waits() {
     assert_eq!(session.status(Ops::new().reclaim_complete()).await, Status::Ok);
     assert_eq!(session.status(Ops::new().putfh(&other).close(elsewhere)).await, Status::Ok, "the lock goes with it");
 }
+
+/// Linux wants the replies of CLOSE and LOCKU kept.
+#[tokio::test]
+async fn what_gives_back_is_kept_whatever_others_keep() {
+    let fixture = Fixture::with_memory(16 << 20).await;
+    let mut greedy = Session::new(fixture.address, "greedy").await;
+    let (large, of_large) = greedy.create("large").await;
+    assert_eq!(greedy.status(Ops::new().putfh(&large).write(of_large, 0, &[1; 3500])).await, Status::Ok);
+    // Session by session, until no more of its replies are kept.
+    let (mut id, mut number) = (greedy.id, 1);
+    'fill: loop {
+        for slot in 1..64 {
+            let call = Ops::sequence(id, 1, slot, true).putfh(&large).read(of_large, 0, 3500);
+            match greedy.connection.run(call).await.status {
+                Status::Ok => {}
+                status => break 'fill assert_eq!(status, Status::Delay),
+            }
+        }
+        number += 1;
+        id = greedy.connection.session(greedy.client, number).await;
+    }
+    let mut session = Session::new(fixture.address, "a").await;
+    let (handle, stateid) = session.create("file").await;
+    let mut locked = Vec::new();
+    for owner in 0..63u8 {
+        let mut reply = session.run(Ops::new().putfh(&handle).lock(stateid, &[owner], owner.into(), 1)).await;
+        locked.push(reply.skip(&[Code::Putfh]).locked(Code::Lock));
+    }
+    let mut connection = Connection::new(fixture.address).await;
+    for (slot, locked) in (1..).zip(locked) {
+        let offset = u64::from(slot) - 1;
+        let unlock = Ops::sequence(session.id, 1, slot, true).putfh(&handle).unlock(locked, offset, 1);
+        let first = connection.run(unlock.clone()).await;
+        assert_eq!(first.status, Status::Ok, "slot {slot}");
+        assert_eq!(connection.run(unlock).await.bytes, first.bytes, "it is kept");
+    }
+    let close = Ops::sequence(session.id, 2, 1, true).putfh(&handle).close(stateid);
+    let first = connection.run(close.clone()).await;
+    assert_eq!(first.status, Status::Ok);
+    assert_eq!(connection.run(close).await.bytes, first.bytes);
+}

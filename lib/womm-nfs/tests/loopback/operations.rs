@@ -14,6 +14,9 @@ const FILEID: u32 = 20;
 const MODE: u32 = 33;
 const OWNER: u32 = 36;
 const GROUP: u32 = 37;
+/// createmode4
+const EXCLUSIVE4: u32 = 2;
+const EXCLUSIVE4_1: u32 = 3;
 
 async fn start() -> (Fixture, Session) {
     let fixture = Fixture::new().await;
@@ -90,16 +93,20 @@ async fn open_in_all_ways() {
     };
     assert_eq!(session.status(guarded(b"guarded")).await, Status::Ok);
     assert_eq!(session.status(guarded(b"guarded")).await, Status::Exists);
-    let exclusive = |verifier: u64| {
+    let exclusive = |mode: u32, verifier: u64| {
         at().open(b"o", BOTH, 0, move |to| {
-            to.u32(1).u32(3).u64(verifier);
-            attributes(&[MODE], &0o600u32.to_be_bytes(), to);
-            to.u32(0).opaque(b"exclusive");
+            to.u32(1).u32(mode).u64(verifier);
+            if mode == EXCLUSIVE4_1 {
+                attributes(&[MODE], &0o600u32.to_be_bytes(), to);
+            }
+            to.u32(0).opaque(&[mode as u8]);
         })
     };
-    assert_eq!(session.status(exclusive(1)).await, Status::Ok);
-    assert_eq!(session.status(exclusive(1)).await, Status::Ok, "asked again");
-    assert_eq!(session.status(exclusive(2)).await, Status::Exists);
+    for mode in [EXCLUSIVE4, EXCLUSIVE4_1] {
+        assert_eq!(session.status(exclusive(mode, 1)).await, Status::Ok);
+        assert_eq!(session.status(exclusive(mode, 1)).await, Status::Ok, "asked again");
+        assert_eq!(session.status(exclusive(mode, 2)).await, Status::Exists);
+    }
     assert_eq!(session.status(at().open_existing(b"o", b"none", READ, 0)).await, Status::NoEntry);
     assert_eq!(session.status(at().open_existing(b"o", b"guarded", 0, 0)).await, Status::Invalid);
     assert_eq!(session.status(at().open_existing(b"o", b"guarded", READ, 4)).await, Status::Invalid);
@@ -111,7 +118,10 @@ async fn open_in_all_ways() {
     assert_eq!(session.status(by_handle(at().lookup(b"guarded"))).await, Status::Ok);
     assert_eq!(session.status(by_handle(at())).await, Status::IsDirectory);
     assert_eq!(session.status(at().lookup(b"guarded").reclaim(b"p", READ)).await, Status::NoGrace);
-    for (claim, status) in [(2, Status::BadStateid), (5, Status::BadStateid), (3, Status::NotSupported)] {
+    // Of delegations, which there are none of.
+    for (claim, status) in
+        [2, 5].map(|n| (n, Status::BadStateid)).into_iter().chain([3, 6].map(|n| (n, Status::NotSupported)))
+    {
         let ops = at().open(b"o", READ, 0, |to| {
             to.u32(0).u32(claim);
         });

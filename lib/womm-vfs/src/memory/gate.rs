@@ -11,6 +11,7 @@ use tokio::sync::watch;
 pub(super) struct Gate {
     away: watch::Sender<bool>,
     refusals: Mutex<VecDeque<Error>>,
+    losses: Mutex<VecDeque<Error>>,
     panics: AtomicBool,
 }
 
@@ -22,6 +23,15 @@ impl Gate {
 
     pub(super) fn refuse(&self, calls: usize, error: Error) {
         self.refusals().extend(std::iter::repeat_n(error, calls));
+    }
+
+    pub(super) fn lose(&self, calls: usize, error: Error) {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(error, calls));
+    }
+
+    /// Whether what was written is durable.
+    pub(super) fn keep(&self) -> Result<()> {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).pop_front().map_or(Ok(()), Err)
     }
 
     pub(super) fn panic(&self) {

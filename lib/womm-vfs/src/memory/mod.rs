@@ -1,6 +1,7 @@
 //! A file system in memory: what the others are compared with, and what tests of a server stand on.
 //!
-//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::panic`], [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
+//! Tests make it fail: [`MemoryVfs::away`], [`MemoryVfs::refuse`], [`MemoryVfs::lose`], [`MemoryVfs::panic`],
+//! [`MemoryVfs::restart`], [`MemoryVfs::invalidate`].
 
 mod content;
 mod gate;
@@ -18,6 +19,7 @@ use crate::vfs::{
 use bytes::Bytes;
 use gate::Gate;
 use nodes::{Nodes, ROOT};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
@@ -30,6 +32,8 @@ pub struct MemoryVfs {
     nodes: Arc<Mutex<Nodes>>,
     gate: Gate,
     events: broadcast::Sender<Event>,
+    /// Of its numbers: no other of this program has it.
+    generation: u64,
     /// Counts restarts.
     boot: u64,
 }
@@ -42,16 +46,21 @@ impl MemoryVfs {
 
     /// With room for so many bytes of content; beyond it is ENOSPC.
     pub fn with_room(clock: Arc<dyn Clock>, bytes: u64) -> Self {
-        Self::over(Arc::new(Mutex::new(Nodes::new(clock, bytes, Cookies::new([0; 16])))), 0)
+        Self::fresh(Nodes::new(clock, bytes, Cookies::new([0; 16])))
     }
 
     /// With so few cookies that names meet.
     pub fn with_cookie_bits(clock: Arc<dyn Clock>, bits: u32) -> Self {
-        Self::over(Arc::new(Mutex::new(Nodes::new(clock, 1 << 30, Cookies::new([0; 16]).with_bits(bits)))), 0)
+        Self::fresh(Nodes::new(clock, 1 << 30, Cookies::new([0; 16]).with_bits(bits)))
     }
 
-    fn over(nodes: Arc<Mutex<Nodes>>, boot: u64) -> Self {
-        Self { nodes, gate: Gate::default(), events: broadcast::Sender::new(EVENTS), boot }
+    fn fresh(nodes: Nodes) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self::over(Arc::new(Mutex::new(nodes)), LAST.fetch_add(1, Ordering::Relaxed) + 1, 0)
+    }
+
+    fn over(nodes: Arc<Mutex<Nodes>>, generation: u64, boot: u64) -> Self {
+        Self { nodes, gate: Gate::default(), events: broadcast::Sender::new(EVENTS), generation, boot }
     }
 
     /// The same file system after a restart of its program: all is kept but opens, which wait to be reopened. This one is not to be
@@ -59,7 +68,7 @@ impl MemoryVfs {
     #[must_use]
     pub fn restart(&self) -> Self {
         self.lock().forget_opens();
-        Self::over(Arc::clone(&self.nodes), self.boot + 1)
+        Self::over(Arc::clone(&self.nodes), self.generation, self.boot + 1)
     }
 
     /// What is behind it can't be reached: calls wait for [`MemoryVfs::back`] until their deadline, then say [`Error::Away`].
@@ -79,6 +88,11 @@ impl MemoryVfs {
     /// The next so many calls that may wait answer this, and do nothing.
     pub fn refuse(&self, calls: usize, error: Error) {
         self.gate.refuse(calls, error);
+    }
+
+    /// The next so many commits, and stable writes when they have written, answer this: a disk that could not keep it.
+    pub fn lose(&self, calls: usize, error: Error) {
+        self.gate.lose(calls, error);
     }
 
     /// The next call that may wait panics, as a bug of a file system does.
@@ -120,7 +134,7 @@ impl Vfs for MemoryVfs {
     }
 
     fn generation(&self) -> u64 {
-        1
+        self.generation
     }
 
     fn write_verifier(&self) -> [u8; 8] {
@@ -212,12 +226,16 @@ impl Vfs for MemoryVfs {
     async fn write(&self, cx: &Context, node: NodeId, offset: u64, data: Bytes, stable: Stable) -> Result<Written> {
         self.gate.pass(cx).await?;
         let change = self.lock().write(node, offset, &data)?;
+        if stable != Stable::Unstable {
+            self.gate.keep()?;
+        }
         Ok(Written { stable, change })
     }
 
     async fn commit(&self, cx: &Context, node: NodeId) -> Result<()> {
         self.gate.pass(cx).await?;
-        self.lock().commit(node)
+        self.lock().commit(node)?;
+        self.gate.keep()
     }
 
     async fn seek(&self, cx: &Context, node: NodeId, offset: u64, what: Seek) -> Result<u64> {
