@@ -5,8 +5,8 @@
 //! [`Database::sync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
 //! fsync each. Built in, SQLite links into a static program too (glibc's, with `-C target-feature=+crt-static`).
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use womm_vfs::{Error, Kind};
 
@@ -39,7 +40,7 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
-    /// Another program has it.
+    /// Another program has it: a server, or one that looks into the table.
     #[error("state folder {0:?} is in use by another server: stop it, or use another folder")]
     InUse(PathBuf),
     /// SQLite says no.
@@ -93,7 +94,14 @@ pub struct Database {
 struct Log {
     path: PathBuf,
     commits: AtomicU64,
-    checkpoint_tx: Option<SyncSender<()>>,
+    checkpoints: Checkpoints,
+}
+
+/// A thread that brings the log into the table and waits for its disk, so that no one else has to.
+#[derive(Debug)]
+struct Checkpoints {
+    order_tx: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Brings the log to the disk, apart from the table's lock.
@@ -125,8 +133,11 @@ impl Database {
         fs::create_dir_all(state).map_err(OpenError::io("state folder", state))?;
         let lock = lock(state)?;
         let path = state.join("nodes.sqlite");
-        let at = |error| OpenError::Table { path: path.clone(), error };
-        let connection = Connection::open(&path).map_err(at)?;
+        let at = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => OpenError::InUse(state.to_owned()), // by one that does not take our lock
+            _ => OpenError::Table { path: path.clone(), error },
+        };
+        let connection = connect(&path).map_err(at)?;
         prepare(&connection, schema).map_err(at)?;
         let found: String = meta(&connection, "kind", || kind.to_owned()).map_err(at)?;
         if found != kind {
@@ -138,8 +149,8 @@ impl Database {
         let running: i64 = meta(&connection, "running", || 0).map_err(at)?;
         set_meta(&connection, "running", 1).map_err(at)?;
         let next: i64 = meta(&connection, "next", || 2).map_err(at)?;
-        let checkpoint_tx = Some(checkpoints(&path).map_err(at)?);
-        let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoint_tx };
+        let checkpoints = Checkpoints::begin(&path).map_err(at)?;
+        let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoints };
         Ok(Self {
             connection,
             generation: generation.unsigned_abs(),
@@ -168,10 +179,8 @@ impl Database {
     /// Something was committed.
     pub fn committed(&self) {
         let commits = self.log.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if commits.is_multiple_of(COMMITS)
-            && let Some(checkpoint_tx) = &self.log.checkpoint_tx
-        {
-            let _one_is_ordered_already = checkpoint_tx.try_send(());
+        if commits.is_multiple_of(COMMITS) {
+            self.log.checkpoints.order();
         }
     }
 
@@ -205,6 +214,12 @@ fn lock(state: &Path) -> Result<File, OpenError> {
     let lock = File::create(&path).map_err(OpenError::io("lock", &path))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| OpenError::InUse(state.to_owned()))?;
     Ok(lock)
+}
+
+/// No other program has it, so SQLite's "unix-excl" will do: locks between this program's connections, without the eight
+/// fcntl(2) of each commit, and the index of the log in memory.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix-excl")
 }
 
 fn prepare(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
@@ -242,23 +257,38 @@ fn set_meta(connection: &Connection, name: &str, value: impl rusqlite::ToSql) ->
     connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?.execute((name, value)).map(drop)
 }
 
-/// A thread that waits for its disk, so that no one else has to.
-fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
-    let connection = Connection::open(path)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    let (checkpoint_tx, checkpoint_rx) = sync_channel(1);
-    std::thread::spawn(move || {
-        while let Ok(()) | Err(RecvTimeoutError::Timeout) = checkpoint_rx.recv_timeout(AT_LEAST) {
-            // One that fails leaves all in the log, and the next tries again.
-            let _later = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+impl Checkpoints {
+    fn begin(path: &Path) -> rusqlite::Result<Self> {
+        let connection = connect(path)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let (order_tx, order_rx) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            while let Ok(()) | Err(RecvTimeoutError::Timeout) = order_rx.recv_timeout(AT_LEAST) {
+                // One that fails leaves all in the log, and the next tries again.
+                let _later = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+            }
+        });
+        Ok(Self { order_tx: Some(order_tx), thread: Some(thread) })
+    }
+
+    fn order(&self) {
+        if let Some(order_tx) = &self.order_tx {
+            let _one_is_ordered_already = order_tx.try_send(());
         }
-    });
-    Ok(checkpoint_tx)
+    }
+}
+
+impl Drop for Checkpoints {
+    /// SQLite's lock is this process's as long as one of its connections is open: no longer than the state folder's own.
+    fn drop(&mut self) {
+        self.order_tx = None;
+        let _panicked = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// What a caller hears of a statement that failed.
 pub fn failed(error: rusqlite::Error) -> Error {
-    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
     Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
 }
 
@@ -274,6 +304,7 @@ pub fn kind_number(kind: Kind) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn numbers_are_given_once() {
@@ -305,6 +336,72 @@ mod tests {
         database.end();
         drop(database);
         assert!(!Database::open(state.path(), "test", "").unwrap().was_killed);
+    }
+
+    const STATE: &str = "WOMM_TEST_STATE";
+
+    /// What another process that opens the folder is told.
+    fn told_elsewhere(state: &Path) -> String {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "database::tests::another_process_is_refused", "--nocapture"]).env(STATE, state);
+        String::from_utf8(child.output().unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn another_process_is_refused() {
+        if let Some(state) = std::env::var_os(STATE) {
+            let opened = Database::open(Path::new(&state), "test", "").map(drop);
+            return println!(
+                "\ntold: {opened:?}, {}",
+                opened.as_ref().err().map(ToString::to_string).unwrap_or_default()
+            );
+        }
+        let state = tempfile::tempdir().unwrap();
+        let in_use = OpenError::InUse(state.path().to_owned()).to_string();
+        let database = Database::open(state.path(), "test", "").unwrap();
+        let told = told_elsewhere(state.path());
+        assert!(told.contains(&in_use), "{told}");
+        drop(database);
+        // Nothing is held any more.
+        let told = told_elsewhere(state.path());
+        assert!(told.contains("told: Ok"), "{told}");
+        // One that does not take our lock, as the sqlite3 program.
+        let foreign = Connection::open(state.path().join("nodes.sqlite")).unwrap();
+        foreign.query_row("SELECT COUNT(*) FROM meta", [], |row| row.get::<_, i64>(0)).unwrap();
+        let told = told_elsewhere(state.path());
+        assert!(told.contains(&in_use), "{told}");
+    }
+
+    const THINGS: &str = "CREATE TABLE IF NOT EXISTS things (thing BLOB)";
+
+    fn things(database: &Database) -> i64 {
+        database.connection.query_row("SELECT SUM(LENGTH(thing)) FROM things", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn the_index_of_the_log_is_in_memory() {
+        const BYTES: i64 = 100_000;
+        let state = tempfile::tempdir().unwrap();
+        let at = |name| state.path().join(name);
+        let database = Database::open(state.path(), "test", THINGS).unwrap();
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(?1))", [BYTES]).unwrap();
+        // The other connection's checkpoint finds what this one has committed.
+        (0..COMMITS).for_each(|_| database.committed());
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while fs::metadata(at("nodes.sqlite")).unwrap().len() < BYTES.unsigned_abs() {
+            assert!(std::time::Instant::now() < deadline, "the log is brought into the table");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(1))", []).unwrap();
+        assert!(!at("nodes.sqlite-shm").exists());
+        drop(database);
+        // One that an earlier version left counts for nothing.
+        fs::write(at("nodes.sqlite-shm"), [0xa5; 32 << 10]).unwrap();
+        let database = Database::open(state.path(), "test", THINGS).unwrap();
+        assert_eq!(things(&database), BYTES + 1);
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(1))", []).unwrap();
+        drop(database);
+        assert_eq!(things(&Database::open(state.path(), "test", THINGS).unwrap()), BYTES + 2);
     }
 
     #[test]

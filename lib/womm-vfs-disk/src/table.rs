@@ -29,6 +29,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS names (
         node INTEGER NOT NULL, folder INTEGER NOT NULL, name BLOB NOT NULL, PRIMARY KEY (node, folder, name)
     ) WITHOUT ROWID;
+    CREATE TRIGGER IF NOT EXISTS nodes_gone AFTER DELETE ON nodes BEGIN
+        DELETE FROM names WHERE node = OLD.id;
+    END;
     CREATE TABLE IF NOT EXISTS intents (
         folder INTEGER NOT NULL, name BLOB NOT NULL, verifier BLOB NOT NULL, PRIMARY KEY (folder, name)
     ) WITHOUT ROWID;";
@@ -315,7 +318,6 @@ impl Table {
         if let Some(node) = self.nodes.remove(&id) {
             self.ids.remove(&node.identity);
         }
-        self.execute("DELETE FROM names WHERE node = ?1", [id.0.cast_signed()])?;
         self.execute("DELETE FROM nodes WHERE id = ?1", [id.0.cast_signed()]).map(drop)
     }
 
@@ -422,4 +424,30 @@ impl Table {
 
 fn columns(identity: Identity) -> (i64, i64, i64) {
     (identity.inode.cast_signed(), identity.born.cast_signed(), identity.device.cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::new(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_is_gone() {
+        let state = tempfile::tempdir().unwrap();
+        let mut table = Table::open(state.path(), 0).unwrap();
+        let identity = |inode| Identity { device: 0, inode, born: 1 };
+        let one = table.add(identity(5), Kind::File, ROOT, &name("one"), &Note::default()).unwrap();
+        let two = table.add(identity(6), Kind::File, ROOT, &name("two"), &Note::default()).unwrap();
+        for id in [one, two] {
+            table.add_name(id, ROOT, &name("further")).unwrap();
+            table.add_name(id, ROOT, &name("and another")).unwrap();
+        }
+        table.forget(one).unwrap();
+        assert_eq!(table.get(one).map(drop), Err(Error::Stale));
+        assert_eq!(table.find(identity(5)), Ok(None));
+        assert_eq!((table.names(one).unwrap().len(), table.names(two).unwrap().len()), (0, 2));
+    }
 }
