@@ -4,7 +4,7 @@
 use crate::budget::{Budget, Hold};
 use crate::exports::{Export, Owner, PSEUDO, Tree};
 use crate::fault::{Fault, caught};
-use crate::handle::Handle;
+use crate::handle::{self, Handle};
 use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
 use crate::operations::{self, Code};
 use crate::rpc::{Credentials, SUCCESS_BYTES};
@@ -490,7 +490,7 @@ impl<V: Vfs> Compound<'_, V> {
     }
 
     /// The bytes of a handle.
-    pub fn seal(&self, object: &Object<V>) -> Bytes {
+    pub fn seal(&self, object: &Object<V>) -> [u8; handle::LENGTH] {
         let handle = match object {
             Object::Folder(node) => Handle { export: PSEUDO, node: *node, generation: 0 },
             Object::Node(export, node) => {
