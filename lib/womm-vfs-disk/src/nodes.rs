@@ -375,23 +375,26 @@ impl Nodes {
         Ok(Listing { entries: self.known_all(id, &found)?, end: rest.peek().is_none() })
     }
 
+    /// The first that is new begins a transaction, which has all that follow.
     fn known_all(&self, folder: NodeId, found: &[(u64, &Name, Found)]) -> Result<Vec<Entry>> {
         let mut table = self.table();
-        let entries = |table: &mut Table| {
-            found
-                .iter()
-                .map(|(cookie, name, found)| {
-                    let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
-                    let attributes = table.attributes(id, &found.seen)?;
-                    Ok(Entry { name: (*name).clone(), cookie: *cookie, attributes })
-                })
-                .collect()
-        };
-        if found.iter().all(|(_, _, found)| table.knows(found.identity)) {
-            entries(&mut table)
-        } else {
-            table.together(entries)
+        let mut entries = Vec::with_capacity(found.len());
+        let entry = |cookie: u64, name: &Name, attributes| Entry { name: name.clone(), cookie, attributes };
+        for (cookie, name, found) in found {
+            let Some(attributes) = table.known(folder, name, found.identity, &found.seen) else { break };
+            entries.push(entry(*cookie, name, attributes));
         }
+        let rest = &found[entries.len()..];
+        if !rest.is_empty() {
+            table.together(|table| {
+                for (cookie, name, found) in rest {
+                    let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
+                    entries.push(entry(*cookie, name, table.attributes(id, &found.seen)?));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(entries)
     }
 
     /// All names when a listing begins; when it goes on, those of then will do, as all that is still there is among them.

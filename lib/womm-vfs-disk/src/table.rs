@@ -1,6 +1,7 @@
 //! Which number is which file.
 
 use crate::database::{Database, failed, kind_number};
+use crate::hash::ByNumbers;
 use crate::seen::{Identity, Seen};
 use rusqlite::{OptionalExtension, params};
 use std::collections::HashMap;
@@ -72,6 +73,29 @@ pub(crate) struct Node {
     ahead: bool,
 }
 
+impl Node {
+    fn attributes(&mut self, id: NodeId, seen: &Seen) -> Attributes {
+        self.change = self.change.max(seen.change());
+        let mode = match self.mode {
+            Some(mode) if mode.disk == seen.permissions() => mode.told,
+            _ => seen.permissions(),
+        };
+        Attributes {
+            id,
+            kind: self.kind,
+            mode,
+            links: seen.links.saturating_sub(u32::from(self.unlinked)),
+            size: seen.size,
+            used: seen.used,
+            change: self.change,
+            accessed: seen.accessed,
+            modified: seen.modified,
+            changed: seen.changed,
+            created: seen.created,
+        }
+    }
+}
+
 /// What a new node is noted with.
 #[derive(Debug, Default)]
 pub(crate) struct Note {
@@ -82,8 +106,8 @@ pub(crate) struct Note {
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) database: Database,
-    nodes: HashMap<NodeId, Node>,
-    ids: HashMap<Identity, NodeId>,
+    nodes: HashMap<NodeId, Node, ByNumbers>,
+    ids: HashMap<Identity, NodeId, ByNumbers>,
 }
 
 fn kind_of(number: i64) -> Kind {
@@ -97,7 +121,7 @@ fn kind_of(number: i64) -> Kind {
 impl Table {
     pub(crate) fn open(state: &std::path::Path, now: u64) -> std::result::Result<Self, crate::OpenError> {
         let database = Database::open(state, "in place", SCHEMA)?;
-        let table = Self { database, nodes: HashMap::new(), ids: HashMap::new() };
+        let table = Self { database, nodes: HashMap::default(), ids: HashMap::default() };
         if table.database.was_killed {
             // What was told last is not known; it was less than this.
             let sql = "UPDATE nodes SET change = MAX(change + 1, ?1) WHERE ahead";
@@ -132,8 +156,7 @@ impl Table {
             self.execute("COMMIT", [])?;
         } else {
             self.execute("ROLLBACK", [])?;
-            self.nodes.retain(|_, node| node.opens > 0);
-            self.ids.clear();
+            self.keep_the_held();
         }
         done
     }
@@ -173,11 +196,16 @@ impl Table {
 
     fn keep(&mut self, id: NodeId, node: Node) {
         if self.nodes.len() >= MOST {
-            self.nodes.retain(|_, node| node.opens > 0 || node.ahead);
-            self.ids = self.nodes.iter().map(|(id, node)| (node.identity, *id)).collect();
+            self.keep_the_held();
         }
         self.ids.insert(node.identity, id);
         self.nodes.insert(id, node);
+    }
+
+    /// All others are read again when they are needed.
+    fn keep_the_held(&mut self) {
+        self.nodes.retain(|_, node| node.opens > 0 || node.ahead);
+        self.ids = self.nodes.iter().map(|(id, node)| (node.identity, *id)).collect();
     }
 
     pub(crate) fn find(&mut self, identity: Identity) -> Result<Option<NodeId>> {
@@ -221,8 +249,11 @@ impl Table {
         Ok(id)
     }
 
-    pub(crate) fn knows(&self, identity: Identity) -> bool {
-        self.ids.contains_key(&identity)
+    /// What is shown of what was seen at a name, if it was seen there before and is in memory.
+    pub(crate) fn known(&mut self, folder: NodeId, name: &Name, identity: Identity, seen: &Seen) -> Option<Attributes> {
+        let id = *self.ids.get(&identity)?;
+        let node = self.nodes.get_mut(&id)?;
+        (node.folder == folder && node.name == *name).then(|| node.attributes(id, seen))
     }
 
     pub(crate) fn add(
@@ -372,25 +403,7 @@ impl Table {
 
     /// What is shown of what was seen.
     pub(crate) fn attributes(&mut self, id: NodeId, seen: &Seen) -> Result<Attributes> {
-        let node = self.get(id)?;
-        node.change = node.change.max(seen.change());
-        let mode = match node.mode {
-            Some(mode) if mode.disk == seen.permissions() => mode.told,
-            _ => seen.permissions(),
-        };
-        Ok(Attributes {
-            id,
-            kind: node.kind,
-            mode,
-            links: seen.links.saturating_sub(u32::from(node.unlinked)),
-            size: seen.size,
-            used: seen.used,
-            change: node.change,
-            accessed: seen.accessed,
-            modified: seen.modified,
-            changed: seen.changed,
-            created: seen.created,
-        })
+        Ok(self.get(id)?.attributes(id, seen))
     }
 
     /// We changed it: its counter grows, even if the disk's clock is too coarse to tell.
