@@ -272,8 +272,8 @@ impl<V: Vfs> Compound<'_, V> {
             Ok(()) => unless_it_panics(operations::run(code, self, arguments, &mut result)).await,
             Err(status) => Err(status.into()),
         };
-        if code.changes() {
-            self.fresh = None;
+        if code.changes() && code != Code::Open {
+            self.fresh = None; // OPEN knows better
         }
         if outcome.is_ok() && code.takes_from_others() {
             self.server.settle().await;

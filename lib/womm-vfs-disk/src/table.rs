@@ -3,7 +3,8 @@
 use crate::database::{Database, failed, kind_number};
 use crate::hash::ByNumbers;
 use crate::seen::{Identity, Seen};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{ErrorCode, OptionalExtension, params};
+use rustix::io::Errno;
 use std::collections::HashMap;
 use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result};
 
@@ -11,6 +12,9 @@ pub(crate) const ROOT: NodeId = NodeId(1);
 
 /// Nodes kept in memory; beyond it, those that are neither open nor ahead of the disk are read again when they are needed.
 const MOST: usize = 1 << 18;
+
+/// Of a row with an identity that another one has.
+const TAKEN: Error = Error::Errno(Errno::EXIST);
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS nodes (
@@ -135,17 +139,23 @@ impl Table {
     pub(crate) fn put_root(&mut self, identity: Identity, name: Name) -> Result<()> {
         let known = self.get(ROOT).map(|root| root.identity);
         if known != Ok(identity) {
-            self.nodes.remove(&ROOT);
-            self.execute("DELETE FROM nodes WHERE id = ?1", params![ROOT.0.cast_signed()])?;
+            self.forget(ROOT)?;
+            if let Some(below) = self.find(identity)? {
+                self.forget(below)?; // of a folder above it, which the state folder was of before
+            }
             self.insert(ROOT, identity, Kind::Folder, ROOT, &name, &Note::default())?;
         }
         Ok(())
     }
 
     fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        self.try_to(sql, params).map_err(failed)
+    }
+
+    fn try_to(&self, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<usize> {
         let done = self.database.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
         self.database.committed();
-        done.map_err(failed)
+        done
     }
 
     /// Many changes at the price of one.
@@ -269,6 +279,27 @@ impl Table {
         Ok(id)
     }
 
+    /// The same of what was just made. If a node has this identity, it is gone, and told: a disk without births gives inode numbers
+    /// again.
+    pub(crate) fn add_made(
+        &mut self,
+        identity: Identity,
+        kind: Kind,
+        folder: NodeId,
+        name: &Name,
+        note: &Note,
+    ) -> Result<(NodeId, Option<NodeId>)> {
+        match self.add(identity, kind, folder, name, note) {
+            Err(TAKEN) => {}
+            made => return Ok((made?, None)),
+        }
+        let before = self.find(identity)?;
+        if let Some(before) = before {
+            self.forget(before)?;
+        }
+        Ok((self.add(identity, kind, folder, name, note)?, before))
+    }
+
     fn insert(
         &mut self,
         id: NodeId,
@@ -280,7 +311,7 @@ impl Table {
     ) -> Result<()> {
         let (inode, born, device) = columns(identity);
         let mode = note.mode.filter(|mode| mode.told != mode.disk);
-        self.execute(
+        self.try_to(
             "INSERT INTO nodes (id, device, inode, born, kind, folder, name, told, disk, verifier)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             params![
@@ -295,7 +326,11 @@ impl Table {
                 mode.map(|mode| mode.disk),
                 note.verifier,
             ],
-        )?;
+        )
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => TAKEN,
+            _ => failed(error),
+        })?;
         let node = Node {
             identity,
             kind,
@@ -445,6 +480,25 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::new(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn what_was_made_is_no_other_node() {
+        let state = tempfile::tempdir().unwrap();
+        let mut table = Table::open(state.path(), 0).unwrap();
+        let identity = Identity { device: 0, inode: 5, born: 0 };
+        let mut make = |text| table.add_made(identity, Kind::File, ROOT, &name(text), &Note::default()).unwrap();
+        let (first, second) = (make("first"), make("second"));
+        assert_eq!((first.1, second.1), (None, Some(first.0)));
+        assert_eq!(table.find(identity), Ok(Some(second.0)));
+        assert_eq!(table.get(first.0).map(drop), Err(Error::Stale));
+        // A folder that was below another one's root becomes a root.
+        table.put_root(identity, name("root")).unwrap();
+        assert_eq!(table.find(identity), Ok(Some(ROOT)));
+        assert_eq!(table.get(second.0).map(drop), Err(Error::Stale));
+        // And the other way round.
+        table.put_root(Identity { inode: 6, ..identity }, name("root")).unwrap();
+        assert_eq!(table.find(identity), Ok(None));
     }
 
     #[test]
