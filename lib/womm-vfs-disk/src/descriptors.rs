@@ -74,13 +74,18 @@ impl<K: Eq + Hash + Copy> Descriptors<K> {
         descriptor
     }
 
-    /// Lets one go.
+    /// Lets one go: closing it may take long.
     pub fn forget(&self, key: K) {
+        drop(self.take(key));
+    }
+
+    /// The same, for the caller to close it.
+    pub fn take(&self, key: K) -> Option<Arc<OwnedFd>> {
         let gone = self.lock().by_key.remove(&key);
         if gone.is_some() {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        drop(gone); // closing it may take long
+        gone.map(|(descriptor, _)| descriptor)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<K>> {

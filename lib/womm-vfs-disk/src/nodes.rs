@@ -43,6 +43,8 @@ pub(crate) struct Nodes {
     device: u64,
     table: Mutex<Table>,
     descriptors: Descriptors<(NodeId, Use)>,
+    /// Of nodes that are gone, to be closed.
+    closing: Mutex<Vec<Arc<OwnedFd>>>,
     listings: Listings,
     cookies: Cookies,
     unlinked: Unlinked,
@@ -83,6 +85,7 @@ impl Nodes {
             generation: table.database.generation,
             table: Mutex::new(table),
             descriptors: Descriptors::new(descriptors),
+            closing: Mutex::default(),
             listings: Listings::default(),
             cookies: Cookies::new(key).with_bits(bits),
             unlinked: Unlinked::new(key).map_err(at)?,
@@ -279,6 +282,19 @@ impl Nodes {
         self.descriptors.forget((id, Use::Anchor));
         self.descriptors.forget((id, Use::Content));
         self.listings.forget(id);
+    }
+
+    /// The same, by [`Nodes::close_gone`]: to close what has no name any more is most of a removal, and others wait for their turn.
+    fn gone_later(&self, id: NodeId) {
+        let descriptors = [Use::Anchor, Use::Content].map(|what| self.descriptors.take((id, what)));
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner).extend(descriptors.into_iter().flatten());
+        self.listings.forget(id);
+    }
+
+    /// After a change of names, when others may change them.
+    pub(crate) fn close_gone(&self) {
+        let gone = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(gone);
     }
 
     pub(crate) fn getattr(&self, id: NodeId) -> Result<Attributes> {

@@ -138,15 +138,21 @@ impl Vfs for DiskVfs {
     }
 
     async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        let _alone = self.names.lock().await;
+        let alone = self.names.lock().await;
         cx.go_on()?;
-        self.nodes.remove(folder, name)
+        let removed = self.nodes.remove(folder, name);
+        drop(alone);
+        self.nodes.close_gone();
+        removed
     }
 
     async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
-        let _alone = self.names.lock().await;
+        let alone = self.names.lock().await;
         cx.go_on()?;
-        self.nodes.rename(from, to)
+        let renamed = self.nodes.rename(from, to);
+        drop(alone);
+        self.nodes.close_gone();
+        renamed
     }
 
     async fn open(&self, cx: &Context, node: NodeId) -> Result<()> {

@@ -224,7 +224,7 @@ impl Nodes {
         let node = self.node(id)?;
         if !node.unlinked && (found.seen.links <= 1 || found.kind == Kind::Folder) {
             self.table().forget(id)?;
-            self.gone(id);
+            self.gone_later(id);
             return Ok(());
         }
         self.table().drop_name(id, folder, name)?;
