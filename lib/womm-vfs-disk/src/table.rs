@@ -5,13 +5,16 @@ use crate::hash::ByNumbers;
 use crate::seen::{Identity, Seen};
 use rusqlite::{ErrorCode, OptionalExtension, params};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result};
 
 pub(crate) const ROOT: NodeId = NodeId(1);
 
 /// Nodes kept in memory; beyond it, those that are neither open nor ahead of the disk are read again when they are needed.
 const MOST: usize = 1 << 18;
+
+/// Rows that are deleted together.
+const AT_ONCE: usize = 256;
 
 /// Of a row with an identity that another one has.
 const TAKEN: Error = Error::Errno(Errno::EXIST);
@@ -112,6 +115,9 @@ pub(crate) struct Table {
     pub(crate) database: Database,
     nodes: HashMap<NodeId, Node, ByNumbers>,
     ids: HashMap<Identity, NodeId, ByNumbers>,
+    /// Nodes that are gone, with rows that are still to be deleted: to delete many costs little more than one. What a SIGKILL leaves
+    /// of them harms nobody, as no identity comes twice where there are births.
+    gone: HashSet<NodeId, ByNumbers>,
 }
 
 fn kind_of(number: i64) -> Kind {
@@ -125,7 +131,7 @@ fn kind_of(number: i64) -> Kind {
 impl Table {
     pub(crate) fn open(state: &std::path::Path, now: u64) -> std::result::Result<Self, crate::OpenError> {
         let database = Database::open(state, "in place", SCHEMA)?;
-        let table = Self { database, nodes: HashMap::default(), ids: HashMap::default() };
+        let table = Self { database, nodes: HashMap::default(), ids: HashMap::default(), gone: HashSet::default() };
         if table.database.was_killed {
             // What was told last is not known; it was less than this.
             let sql = "UPDATE nodes SET change = MAX(change + 1, ?1) WHERE ahead";
@@ -173,6 +179,9 @@ impl Table {
 
     pub(crate) fn get(&mut self, id: NodeId) -> Result<&mut Node> {
         if !self.nodes.contains_key(&id) {
+            if self.gone.contains(&id) {
+                return Err(Error::Stale);
+            }
             let sql = "SELECT device, inode, born, kind, folder, name, told, disk, verifier, change, ahead, unlinked
                        FROM nodes WHERE id = ?1";
             let read = |row: &rusqlite::Row<'_>| {
@@ -222,18 +231,18 @@ impl Table {
         if let Some(id) = self.ids.get(&identity) {
             return Ok(Some(*id));
         }
-        let sql = "SELECT id FROM nodes WHERE inode = ?1 AND born = ?2 AND device = ?3";
-        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
-        let found = statement
-            .query_row(columns(identity), |row| row.get::<_, i64>(0))
-            .optional()
-            .map_err(failed)?
-            .map(|id| NodeId(id.cast_unsigned()));
-        drop(statement);
+        let found = self.row_of(identity)?.filter(|id| !self.gone.contains(id));
         if let Some(id) = found {
             self.get(id)?;
         }
         Ok(found)
+    }
+
+    fn row_of(&self, identity: Identity) -> Result<Option<NodeId>> {
+        let sql = "SELECT id FROM nodes WHERE inode = ?1 AND born = ?2 AND device = ?3";
+        let mut statement = self.database.connection.prepare_cached(sql).map_err(failed)?;
+        let found = statement.query_row(columns(identity), |row| row.get::<_, i64>(0)).optional().map_err(failed)?;
+        Ok(found.map(|id| NodeId(id.cast_unsigned())))
     }
 
     /// The number of what was seen at a name: a new one if it has none.
@@ -309,28 +318,7 @@ impl Table {
         name: &Name,
         note: &Note,
     ) -> Result<()> {
-        let (inode, born, device) = columns(identity);
         let mode = note.mode.filter(|mode| mode.told != mode.disk);
-        self.try_to(
-            "INSERT INTO nodes (id, device, inode, born, kind, folder, name, told, disk, verifier)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                id.0.cast_signed(),
-                device,
-                inode,
-                born,
-                kind_number(kind),
-                folder.0.cast_signed(),
-                name.as_bytes(),
-                mode.map(|mode| mode.told),
-                mode.map(|mode| mode.disk),
-                note.verifier,
-            ],
-        )
-        .map_err(|error| match error.sqlite_error_code() {
-            Some(ErrorCode::ConstraintViolation) => TAKEN,
-            _ => failed(error),
-        })?;
         let node = Node {
             identity,
             kind,
@@ -343,8 +331,37 @@ impl Table {
             change: 0,
             ahead: false,
         };
+        match self.insert_row(id, &node) {
+            Err(TAKEN) if self.delete_gone_row_of(identity)? => self.insert_row(id, &node)?,
+            inserted => inserted?,
+        }
         self.keep(id, node);
         Ok(())
+    }
+
+    fn insert_row(&self, id: NodeId, node: &Node) -> Result<()> {
+        let (inode, born, device) = columns(node.identity);
+        self.try_to(
+            "INSERT INTO nodes (id, device, inode, born, kind, folder, name, told, disk, verifier)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                id.0.cast_signed(),
+                device,
+                inode,
+                born,
+                kind_number(node.kind),
+                node.folder.0.cast_signed(),
+                node.name.as_bytes(),
+                node.mode.map(|mode| mode.told),
+                node.mode.map(|mode| mode.disk),
+                node.verifier,
+            ],
+        )
+        .map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => TAKEN,
+            _ => failed(error),
+        })
+        .map(drop)
     }
 
     pub(crate) fn moved(&mut self, id: NodeId, folder: NodeId, name: &Name) -> Result<()> {
@@ -384,6 +401,42 @@ impl Table {
         if let Some(node) = self.nodes.remove(&id) {
             self.ids.remove(&node.identity);
         }
+        self.delete(id)
+    }
+
+    /// The same: its row is deleted with others.
+    pub(crate) fn forget_later(&mut self, id: NodeId) -> Result<()> {
+        let identity = self.get(id)?.identity;
+        if identity.born == 0 {
+            return self.forget(id);
+        }
+        self.nodes.remove(&id);
+        self.ids.remove(&identity);
+        self.gone.insert(id);
+        if self.gone.len().is_multiple_of(AT_ONCE) {
+            let _next_time = self.delete_gone(); // on a full disk
+        }
+        Ok(())
+    }
+
+    fn delete_gone(&mut self) -> Result<()> {
+        let gone = std::mem::take(&mut self.gone);
+        let deleted = self.together(|table| gone.iter().try_for_each(|id| table.delete(*id)));
+        if deleted.is_err() {
+            self.gone = gone;
+        }
+        deleted
+    }
+
+    /// It stays among the gone, should this be taken back.
+    fn delete_gone_row_of(&self, identity: Identity) -> Result<bool> {
+        match self.row_of(identity)? {
+            Some(id) if self.gone.contains(&id) => self.delete(id).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    fn delete(&self, id: NodeId) -> Result<()> {
         self.execute("DELETE FROM nodes WHERE id = ?1", [id.0.cast_signed()]).map(drop)
     }
 
@@ -454,8 +507,9 @@ impl Table {
         Ok(change)
     }
 
-    /// Notes all that is ahead of the disk.
+    /// Notes all that is ahead of the disk, and what is gone.
     pub(crate) fn end(&mut self) -> Result<()> {
+        self.delete_gone()?;
         let ahead: Vec<_> =
             self.nodes.iter().filter(|(_, node)| node.ahead).map(|(id, node)| (*id, node.change)).collect();
         self.together(|table| {
@@ -499,6 +553,46 @@ mod tests {
         // And the other way round.
         table.put_root(Identity { inode: 6, ..identity }, name("root")).unwrap();
         assert_eq!(table.find(identity), Ok(None));
+    }
+
+    #[test]
+    fn rows_of_what_is_gone_are_deleted_together() {
+        let state = tempfile::tempdir().unwrap();
+        let rows = |table: &Table| {
+            let count = "SELECT COUNT(*) FROM nodes";
+            table.database.connection.query_row(count, [], |row| row.get::<_, u32>(0)).unwrap() as usize
+        };
+        let mut table = Table::open(state.path(), 0).unwrap();
+        let identity = |inode| Identity { device: 0, inode, born: 1 };
+        let make = |table: &mut Table, inode| {
+            table.add(identity(inode), Kind::File, ROOT, &name("file"), &Note::default()).unwrap()
+        };
+        let ids: Vec<NodeId> = (0..AT_ONCE as u64).map(|inode| make(&mut table, inode)).collect();
+        let (last, others) = ids.split_last().unwrap();
+        others.iter().for_each(|id| table.forget_later(*id).unwrap());
+        assert_eq!(rows(&table), AT_ONCE);
+        for (inode, id) in others.iter().enumerate() {
+            assert_eq!((table.find(identity(inode as u64)), table.get(*id).map(drop)), (Ok(None), Err(Error::Stale)));
+        }
+        // Its identity comes again all the same, also where that is taken back.
+        let taken_back = table.together(|table| {
+            let again = make(table, 0);
+            assert_eq!(table.find(identity(0)), Ok(Some(again)));
+            Err::<(), _>(Error::Away)
+        });
+        assert_eq!((taken_back, table.find(identity(0)), rows(&table)), (Err(Error::Away), Ok(None), AT_ONCE));
+        let again = make(&mut table, 0);
+        assert_eq!((table.find(identity(0)), rows(&table)), (Ok(Some(again)), AT_ONCE));
+        table.forget_later(*last).unwrap();
+        assert_eq!(rows(&table), 1);
+        table.forget_later(again).unwrap();
+        table.end().unwrap();
+        assert_eq!(rows(&table), 0);
+        // Of a disk without births, which gives identities again.
+        let unborn = Identity { born: 0, ..identity(7) };
+        let id = table.add(unborn, Kind::File, ROOT, &name("file"), &Note::default()).unwrap();
+        table.forget_later(id).unwrap();
+        assert_eq!(rows(&table), 0);
     }
 
     #[test]

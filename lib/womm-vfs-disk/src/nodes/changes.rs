@@ -223,7 +223,7 @@ impl Nodes {
         let Some(id) = id else { return Ok(()) };
         let node = self.node(id)?;
         if !node.unlinked && (found.seen.links <= 1 || found.kind == Kind::Folder) {
-            self.table().forget(id)?;
+            self.table().forget_later(id)?;
             self.gone_later(id);
             return Ok(());
         }
