@@ -4,8 +4,9 @@ mod changes;
 
 use crate::descriptors::Descriptors;
 use crate::listing::{Listings, Names};
+use crate::node::{Mode, Node, Note};
 use crate::seen::{Identity, Seen, nanoseconds};
-use crate::table::{Mode, Node, Note, ROOT, Table};
+use crate::table::{ROOT, Table};
 use crate::unlinked::Unlinked;
 use crate::xattr;
 use crate::{OpenError, confined, content};

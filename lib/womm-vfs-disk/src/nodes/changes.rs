@@ -1,8 +1,9 @@
 //! Changes of names, which one at a time makes.
 
 use super::{Folder, Found, Nodes, Use};
+use crate::node::{Mode, Note};
 use crate::seen::Seen;
-use crate::table::{Mode, Note, ROOT};
+use crate::table::ROOT;
 use crate::{confined, content, xattr};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, OFlags, linkat, mkdirat, renameat, symlinkat, unlinkat};
