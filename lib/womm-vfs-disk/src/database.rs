@@ -2,7 +2,7 @@
 //!
 //! SQLite, because of its record, and because of what a commit costs: in WAL mode with `synchronous=NORMAL` it is a few write(2), no
 //! fsync. The kernel has them then, so a SIGKILL loses nothing; a power cut loses the last commits, never the table, and
-//! [`Database::sync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
+//! [`LogSync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
 //! fsync each. Built in, SQLite links into a static program too (glibc's, with `-C target-feature=+crt-static`).
 
 use rusqlite::config::DbConfig;
@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use womm_vfs::{Error, Kind};
@@ -82,7 +83,8 @@ pub struct Database {
     pub key: [u8; 16],
     /// Whether the one before ended without [`Database::end`].
     pub was_killed: bool,
-    log: Log,
+    log: Arc<Log>,
+    checkpoints: Checkpoints,
     next: i64,
     reserved: i64,
     /// Given back last.
@@ -94,7 +96,9 @@ pub struct Database {
 struct Log {
     path: PathBuf,
     commits: AtomicU64,
-    checkpoints: Checkpoints,
+    synced: AtomicU64,
+    /// Whether some of it never came there. By one at a time, who syncs for all who wait.
+    is_lost: Mutex<bool>,
 }
 
 /// A thread that brings the log into the table and waits for its disk, so that no one else has to.
@@ -104,23 +108,41 @@ struct Checkpoints {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Brings the log to the disk, apart from the table's lock.
+/// Brings the log to the disk, as far as it was written, apart from the table's lock.
 #[derive(Debug)]
 pub struct LogSync {
-    path: PathBuf,
+    log: Arc<Log>,
+    commits: u64,
 }
 
 impl LogSync {
+    /// Whether it is there already.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.log.synced.load(Ordering::Acquire) >= self.commits
+    }
+
     /// fdatasync(2) of the log. What it held before is in the table, which was synced before the log began anew.
     ///
     /// # Errors
-    /// What the system calls say.
+    /// What the system calls say. What a failed fdatasync(2) has not brought there, the next one does not know of: all that come after
+    /// it fail, until the server starts again.
     pub fn sync(&self) -> io::Result<()> {
-        match File::open(&self.path) {
-            Ok(log) => log.sync_data(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // all of it is in the table
-            Err(error) => Err(error),
+        let mut is_lost = self.log.is_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_done() {
+            return Ok(());
         }
+        if *is_lost {
+            return Err(Errno::IO.into());
+        }
+        let commits = self.log.commits.load(Ordering::Acquire);
+        match File::open(&self.log.path) {
+            Ok(log) => log.sync_data().inspect_err(|_| *is_lost = true)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // all of it is in the table
+            Err(error) => return Err(error),
+        }
+        self.log.synced.store(commits, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -150,13 +172,14 @@ impl Database {
         set_meta(&connection, "running", 1).map_err(at)?;
         let next: i64 = meta(&connection, "next", || 2).map_err(at)?;
         let checkpoints = Checkpoints::begin(&path).map_err(at)?;
-        let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoints };
+        let log = Arc::new(Log::new(state.join("nodes.sqlite-wal")));
         Ok(Self {
             connection,
             generation: generation.unsigned_abs(),
             key,
             was_killed: running != 0,
             log,
+            checkpoints,
             next,
             reserved: next,
             _lock: lock,
@@ -178,15 +201,15 @@ impl Database {
 
     /// Something was committed.
     pub fn committed(&self) {
-        let commits = self.log.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        let commits = self.log.commits.fetch_add(1, Ordering::Release) + 1;
         if commits.is_multiple_of(COMMITS) {
-            self.log.checkpoints.order();
+            self.checkpoints.order();
         }
     }
 
-    /// How many commits there were; and how to bring them to the disk.
-    pub fn sync(&self) -> (u64, LogSync) {
-        (self.log.commits.load(Ordering::Relaxed), LogSync { path: self.log.path.clone() })
+    /// How to bring the commits until now to the disk.
+    pub fn log(&self) -> LogSync {
+        LogSync { log: Arc::clone(&self.log), commits: self.log.commits.load(Ordering::Acquire) }
     }
 
     /// Says that all is as it should be: the next one need not look.
@@ -255,6 +278,12 @@ fn meta<T: rusqlite::types::FromSql + rusqlite::ToSql>(
 
 fn set_meta(connection: &Connection, name: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
     connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?.execute((name, value)).map(drop)
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self { path, commits: AtomicU64::new(0), synced: AtomicU64::new(0), is_lost: Mutex::new(false) }
+    }
 }
 
 impl Checkpoints {
@@ -370,6 +399,29 @@ mod tests {
         foreign.query_row("SELECT COUNT(*) FROM meta", [], |row| row.get::<_, i64>(0)).unwrap();
         let told = told_elsewhere(state.path());
         assert!(told.contains(&in_use), "{told}");
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_not_made_good_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = Arc::new(Log::new(path.clone()));
+        let sync = || {
+            let commits = log.commits.fetch_add(1, Ordering::Relaxed) + 1;
+            LogSync { log: Arc::clone(&log), commits }
+        };
+        let (first, second) = (sync(), sync());
+        assert!(!first.is_done());
+        first.sync().unwrap();
+        assert!(second.is_done() && second.sync().is_ok(), "it was synced for");
+        // There are no fdatasync's of this one.
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let third = sync();
+        third.sync().unwrap_err();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(third.sync().unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
+        sync().sync().unwrap_err();
+        first.sync().unwrap();
     }
 
     const THINGS: &str = "CREATE TABLE IF NOT EXISTS things (thing BLOB)";

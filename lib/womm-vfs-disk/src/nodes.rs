@@ -541,9 +541,9 @@ impl Nodes {
         Ok(NodeChange { before, after: self.bump(id)?.change })
     }
 
-    /// How many commits the table has had, and how to bring them to the disk.
-    pub(crate) fn log(&self) -> (u64, crate::database::LogSync) {
-        self.table().database.sync()
+    /// How to bring the table's commits to the disk.
+    pub(crate) fn log(&self) -> crate::database::LogSync {
+        self.table().database.log()
     }
 }
 

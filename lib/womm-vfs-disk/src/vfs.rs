@@ -7,7 +7,6 @@ use bytes::Bytes;
 use rustix::fs::fdatasync;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, broadcast};
 use womm_vfs::node::FolderChange;
 use womm_vfs::vfs::{
@@ -26,8 +25,6 @@ pub struct DiskVfs {
     names: Mutex<()>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
-    /// Commits of the table that are on the disk.
-    synced: Arc<AtomicU64>,
 }
 
 impl DiskVfs {
@@ -54,23 +51,16 @@ impl DiskVfs {
             names: Mutex::const_new(()),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
-            synced: Arc::default(),
         }
     }
 
     /// The table's commits until now are on the disk after it.
     async fn sync_table(&self) -> Result<()> {
-        let (commits, log) = self.nodes.log();
-        if self.synced.load(Ordering::Acquire) >= commits {
+        let log = self.nodes.log();
+        if log.is_done() {
             return Ok(());
         }
-        let synced = Arc::clone(&self.synced);
-        content::waiting(move || {
-            log.sync()?;
-            synced.fetch_max(commits, Ordering::AcqRel);
-            Ok(())
-        })
-        .await
+        content::waiting(move || Ok(log.sync()?)).await
     }
 }
 

@@ -8,7 +8,6 @@ use rustix::fs::fdatasync;
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 use womm_vfs::clock::{Clock, SystemClock};
 use womm_vfs::node::FolderChange;
@@ -33,8 +32,6 @@ pub struct TreeVfs {
     copies: Vec<Mutex<()>>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
-    /// Commits of the table that are on the disk.
-    synced: Arc<AtomicU64>,
 }
 
 impl TreeVfs {
@@ -63,7 +60,6 @@ impl TreeVfs {
             copies: (0..COPIES).map(|_| Mutex::const_new(())).collect(),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
-            synced: Arc::default(),
         })
     }
 
@@ -120,17 +116,11 @@ impl TreeVfs {
 
     /// The table's commits until now are on the disk after it.
     async fn sync_table(&self) -> Result<()> {
-        let (commits, log) = self.nodes.log();
-        if self.synced.load(Ordering::Acquire) >= commits {
+        let log = self.nodes.log();
+        if log.is_done() {
             return Ok(());
         }
-        let synced = Arc::clone(&self.synced);
-        content::waiting(move || {
-            log.sync()?;
-            synced.fetch_max(commits, Ordering::AcqRel);
-            Ok(())
-        })
-        .await
+        content::waiting(move || Ok(log.sync()?)).await
     }
 }
 
