@@ -23,6 +23,7 @@ pub struct DiskVfs {
     nodes: Arc<Nodes>,
     /// Names are changed by one at a time.
     names: Mutex<()>,
+    turns: Arc<content::Turns>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
 }
@@ -49,6 +50,7 @@ impl DiskVfs {
         Self {
             nodes: Arc::new(nodes),
             names: Mutex::const_new(()),
+            turns: Arc::default(),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
         }
@@ -174,7 +176,7 @@ impl Vfs for DiskVfs {
         if data.is_empty() {
             return Ok(Written { stable, change: self.nodes.getattr(node)?.change });
         }
-        content::write(Arc::clone(&file), offset, data, stable).await?;
+        content::write(&self.turns, node, Arc::clone(&file), offset, data, stable).await?;
         let change = self.nodes.bump_content(node, &file)?;
         if stable != Stable::Unstable {
             self.sync_table().await?;

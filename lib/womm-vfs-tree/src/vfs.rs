@@ -30,6 +30,7 @@ pub struct TreeVfs {
     nodes: Arc<Nodes>,
     /// A node is copied up once.
     copies: Vec<Mutex<()>>,
+    turns: Arc<content::Turns>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
 }
@@ -58,6 +59,7 @@ impl TreeVfs {
         Ok(Self {
             nodes: Arc::new(Nodes::open(lower, upper, clock, descriptors, cookie_bits)?),
             copies: (0..COPIES).map(|_| Mutex::const_new(())).collect(),
+            turns: Arc::default(),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
         })
@@ -263,7 +265,7 @@ impl Vfs for TreeVfs {
             return Err(Errno::FBIG.into());
         }
         let file = self.up(node, u64::MAX).await?;
-        content::write(Arc::clone(&file), offset, data, stable).await?;
+        content::write(&self.turns, node, Arc::clone(&file), offset, data, stable).await?;
         let change = self.nodes.bump(node, &file)?;
         if stable != Stable::Unstable {
             self.sync_table().await?;
