@@ -1,11 +1,12 @@
 //! womm-server beside NFS-Ganesha, by a client over loopback, in folders of the same disk: throughput, operations a second, and
 //! what the server's CPU spends on each. Rounds alternate between the two; medians with the spread; a table on stdout, JSON in
-//! the file that WOMM_BENCH_JSON names. `tests/bench nfs` starts the two. Wants a quiet machine.
+//! the file that WOMM_BENCH_JSON names. `tests/bench nfs` starts the two. Wants a quiet machine. What the disk can do at most is
+//! said beside them: the same system calls, by this program, in a folder beside theirs.
 //!
-//! | variable          | meaning                                                   |
-//! |-------------------|-----------------------------------------------------------|
-//! | WOMM_BENCH_OURS   | ADDRESS:PORT PID of womm-server, which exports /export    |
-//! | WOMM_BENCH_THEIRS | the same of NFS-Ganesha                                   |
+//! | variable          | meaning                                                                  |
+//! |-------------------|--------------------------------------------------------------------------|
+//! | WOMM_BENCH_OURS   | ADDRESS:PORT PID FOLDER of womm-server, which exports FOLDER as /export  |
+//! | WOMM_BENCH_THEIRS | the same of NFS-Ganesha                                                  |
 
 #![allow(clippy::print_stdout)] // the table is what it is for
 
@@ -14,6 +15,9 @@ mod report;
 
 use nfs_client::{CURRENT, Client, Compound, Handle, Stateid};
 use report::{Report, Sample};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, openat, statx, unlinkat};
+use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 const ROUNDS: usize = 5;
@@ -28,8 +32,11 @@ const LOOKS: usize = 5;
 /// Where a server is, and the folder in which we work.
 struct Server {
     client: Client,
+    top: Handle,
     folder: Handle,
     process: u32,
+    /// What it exports.
+    export: PathBuf,
 }
 
 /// What a measurement came to.
@@ -40,11 +47,56 @@ struct Rate {
     cpu_us: f64,
 }
 
+/// CPU so far, in microseconds: utime and stime of proc(5), in hundredths of a second on every Linux.
+fn cpu_us(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().map(|n| fields[*n].parse::<u64>().expect("a number")).sum();
+    ticks as f64 * 1e4
+}
+
+fn measure(process: u32, units: usize, work: impl FnOnce()) -> Rate {
+    let (cpu, begun) = (cpu_us(process), Instant::now());
+    work();
+    let seconds = begun.elapsed().as_secs_f64();
+    Rate { units: units as f64 / seconds, cpu_us: (cpu_us(process) - cpu) / units as f64 }
+}
+
+fn names() -> Vec<String> {
+    (0..FILES).map(|n| format!("file-{n:05}")).collect()
+}
+
+/// Creates and closes, looks at, removes, with system calls alone.
+fn floor(beside: &Server) -> [Rate; 3] {
+    let path = beside.export.with_file_name("floor");
+    fs::create_dir_all(&path).expect("made");
+    let folder = fs::File::open(&path).expect("opened");
+    let (names, process) = (names(), std::process::id());
+    let create = measure(process, FILES, || {
+        for name in &names {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+            openat(&folder, name, flags, Mode::from_raw_mode(0o644)).expect("made");
+        }
+    });
+    let look = measure(process, FILES * LOOKS, || {
+        for name in (0..LOOKS).flat_map(|_| &names) {
+            statx(&folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).expect("it is there");
+        }
+    });
+    let remove = measure(process, FILES, || {
+        for name in &names {
+            unlinkat(&folder, name, AtFlags::empty()).expect("removed");
+        }
+    });
+    [create, look, remove]
+}
+
 impl Server {
     fn of(variable: &str) -> Self {
         let value = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run tests/bench nfs"));
-        let (address, process) = value.split_once(' ').expect("an address, a process id");
-        let process = process.parse().expect("a process id");
+        let mut parts = value.splitn(3, ' ');
+        let mut part = || parts.next().expect("an address, a process id, a folder");
+        let (address, process, export) = (part(), part().parse().expect("a process id"), part().into());
         let mut client = Client::connect(address.parse().expect("an address"), variable);
         let top = client.call(Compound::on_root().lookup("export").handle()).found(1, 24);
         let mut made = client.call(Compound::on(&top).make_folder("bench").handle());
@@ -52,22 +104,12 @@ impl Server {
         made.made();
         made.status(10);
         let folder = made.opaque().to_vec();
-        Self { client, folder, process }
-    }
-
-    /// CPU so far, in microseconds: utime and stime of proc(5), in hundredths of a second on every Linux.
-    fn cpu_us(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process)).expect("it runs");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().map(|n| fields[*n].parse::<u64>().expect("a number")).sum();
-        ticks as f64 * 1e4
+        Self { client, top, folder, process, export }
     }
 
     fn measure(&mut self, units: usize, work: impl FnOnce(&mut Self)) -> Rate {
-        let (cpu, begun) = (self.cpu_us(), Instant::now());
-        work(self);
-        let seconds = begun.elapsed().as_secs_f64();
-        Rate { units: units as f64 / seconds, cpu_us: (self.cpu_us() - cpu) / units as f64 }
+        let process = self.process;
+        measure(process, units, || work(self))
     }
 
     fn open_new(&mut self, name: &str) -> (Handle, Stateid) {
@@ -122,7 +164,7 @@ impl Server {
 
     /// Creates (and closes, in the same compound), lists, looks at, removes.
     fn metadata(&mut self, in_flight: usize) -> [Rate; 4] {
-        let names: Vec<String> = (0..FILES).map(|n| format!("file-{n:05}")).collect();
+        let (names, folder) = (names(), self.folder.clone());
         let mut files = Vec::new();
         let create = self.measure(FILES, |server| {
             let creates =
@@ -144,16 +186,30 @@ impl Server {
             });
         });
         let readdir = self.measure(FILES * LOOKS, |server| {
-            (0..LOOKS).for_each(|_| assert_eq!(server.list(), FILES, "each is listed once"));
+            (0..LOOKS).for_each(|_| assert_eq!(server.list(&folder), FILES, "each is listed once"));
         });
         let remove = self.measure(FILES, |server| server.remove_all(&names, in_flight));
         [create, getattr, readdir, remove]
     }
 
-    fn list(&mut self) -> usize {
+    /// A folder that the server has never seen: it was made behind its back.
+    fn cold(&mut self, round: usize) -> Rate {
+        let name = format!("cold-{round}");
+        let path = self.export.join(&name);
+        fs::create_dir(&path).expect("made");
+        (0..FILES * LOOKS).for_each(|n| drop(fs::File::create_new(path.join(format!("file-{n:05}"))).expect("made")));
+        let folder = self.client.call(Compound::on(&self.top).lookup(&name).handle()).found(1, 22);
+        let rate = self.measure(FILES * LOOKS, |server| {
+            assert_eq!(server.list(&folder), FILES * LOOKS, "each is listed once");
+        });
+        fs::remove_dir_all(path).expect("removed");
+        rate
+    }
+
+    fn list(&mut self, folder: &Handle) -> usize {
         let (mut entries, mut cookie, mut verifier) = (0, 0, [0; 8]);
         loop {
-            let mut answer = self.client.call(Compound::on(&self.folder).readdir(cookie, &verifier));
+            let mut answer = self.client.call(Compound::on(folder).readdir(cookie, &verifier));
             answer.status(22);
             let (count, last, changed, end) = answer.listing();
             (entries, cookie, verifier) = (entries + count, last, changed);
@@ -171,23 +227,29 @@ struct Both {
     theirs: Vec<Rate>,
 }
 
+fn sample(rates: &[Rate], of: fn(&Rate) -> f64) -> Sample {
+    Sample::of(rates.iter().map(of).collect())
+}
+
+fn rate(rates: &[Rate], unit: &str) -> String {
+    format!("{} {unit}/s", sample(rates, |rate| rate.units).text(0))
+}
+
+fn cpu(rates: &[Rate], unit: &str) -> String {
+    format!("{} µs/{unit}", sample(rates, |rate| rate.cpu_us).text(1))
+}
+
 impl Both {
     fn report(&self, report: &mut Report, what: &str, unit: &str, aim: &str) {
-        let sample = |rates: &[Rate], of: fn(&Rate) -> f64| Sample::of(rates.iter().map(of).collect());
-        let (ours, theirs) = (sample(&self.ours, |rate| rate.units), sample(&self.theirs, |rate| rate.units));
-        let ratio = format!("{:.2}", ours.median() / theirs.median());
+        let ratio = |of: fn(&Rate) -> f64| {
+            let (ours, theirs) = (sample(&self.ours, of), sample(&self.theirs, of));
+            format!("{:.2}", ours.median() / theirs.median())
+        };
         let of_ganesha = |text: String| format!("NFS-Ganesha {text}");
-        report.row(
-            what,
-            format!("{} {unit}/s", ours.text(0)),
-            of_ganesha(format!("{} {unit}/s", theirs.text(0))),
-            ratio,
-            aim,
-        );
-        let (ours, theirs) = (sample(&self.ours, |rate| rate.cpu_us), sample(&self.theirs, |rate| rate.cpu_us));
-        let ratio = format!("{:.2}", ours.median() / theirs.median());
-        let each = |sample: &Sample| format!("{} µs/{unit}", sample.text(1));
-        report.row("  CPU of it", each(&ours), of_ganesha(each(&theirs)), ratio, "said");
+        let units = ratio(|rate| rate.units);
+        report.row(what, rate(&self.ours, unit), of_ganesha(rate(&self.theirs, unit)), units, aim);
+        let each = ratio(|rate| rate.cpu_us);
+        report.row("  CPU of it", cpu(&self.ours, unit), of_ganesha(cpu(&self.theirs, unit)), each, "said");
     }
 }
 
@@ -209,6 +271,18 @@ fn main() {
             kind.report(&mut report, &format!("{what}, {in_flight} in flight"), "MiB", "≥ 1");
         }
     }
+    let mut floors: [Vec<Rate>; 3] = Default::default();
+    let mut cold = Both::default();
+    for round in 0..ROUNDS {
+        for (kind, rate) in floors.iter_mut().zip(floor(&ours)) {
+            kind.push(rate);
+        }
+        cold.ours.push(ours.cold(round));
+        cold.theirs.push(theirs.cold(round));
+    }
+    for (what, rates) in ["openat and close of a new file", "statx", "unlinkat"].iter().zip(&floors) {
+        report.row(&format!("the disk alone: {what}"), rate(rates, "op"), cpu(rates, "op"), String::new(), "said");
+    }
     for in_flight in [1, 16] {
         let mut both: [Both; 4] = Default::default();
         for _ in 0..ROUNDS {
@@ -219,17 +293,15 @@ fn main() {
                 kind.theirs.push(rate);
             }
         }
-        for ((what, aim), kind) in [("create", "≥ 1.5"), ("getattr", "≥ 1.5"), ("readdir", "≥ 4"), ("remove", "≥ 1.5")]
-            .iter()
-            .zip(&both)
-            .filter(|((what, _), _)| in_flight == 1 || *what != "readdir")
-        {
-            let (what, unit) = match *what {
-                "readdir" => ("readdir with attributes, a folder of 2000".to_owned(), "entry"),
-                _ => (format!("{what}, {in_flight} in flight"), "op"),
-            };
-            kind.report(&mut report, &what, unit, aim);
+        let [create, getattr, readdir, remove] = &both;
+        create.report(&mut report, &format!("create, {in_flight} in flight"), "op", "≥ 1.5");
+        getattr.report(&mut report, &format!("getattr, {in_flight} in flight"), "op", "≥ 1.5");
+        if in_flight == 1 {
+            let what = "readdir with attributes, a folder of";
+            readdir.report(&mut report, &format!("{what} {FILES} that it has listed before"), "entry", "≥ 4");
+            cold.report(&mut report, &format!("{what} {} that it has never seen", FILES * LOOKS), "entry", "≥ 4");
         }
+        remove.report(&mut report, &format!("remove, {in_flight} in flight"), "op", "≥ 1.5");
     }
     report.print();
 }

@@ -1,6 +1,7 @@
 //! Attributes as NFS has them (RFC 8881, 5; RFC 7862, 12; RFC 8276, 8.2).
 
 use crate::exports::Owner;
+use crate::handle;
 use crate::limits::{MOST_MESSAGE, MOST_TRANSFER};
 use crate::status::Status;
 use crate::wire::{Bitmap, decode_time, encode_time};
@@ -137,13 +138,18 @@ pub fn want_statfs(asked: &Bitmap) -> bool {
     !asked.and(&OF_STATFS).is_empty()
 }
 
+/// Whether the file handle is asked for, which takes a while to make.
+pub fn want_handle(asked: &Bitmap) -> bool {
+    asked.has(FILEHANDLE)
+}
+
 /// What is known of a node and where it is.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// Its own.
     pub attributes: &'a Attributes,
-    /// Its file handle.
-    pub handle: Bytes,
+    /// Its file handle, if [`want_handle`].
+    pub handle: Option<[u8; handle::LENGTH]>,
     /// The number of its file system: fsid's major one.
     pub filesystem: u64,
     /// If it is the root of one, the folder that it covers.
@@ -205,7 +211,7 @@ fn one(number: u32, subject: &Subject<'_>, to: &mut Encoder) {
             to.bool(false);
         }
         FILEHANDLE => {
-            to.opaque(&subject.handle);
+            to.opaque(subject.handle.as_ref().map_or(&[], |handle| &handle[..]));
         }
         FILEID => {
             to.u64(attributes.id.0);
@@ -251,10 +257,10 @@ fn one(number: u32, subject: &Subject<'_>, to: &mut Encoder) {
             to.u32(attributes.links);
         }
         OWNER => {
-            to.opaque(subject.owner.user.to_string().as_bytes());
+            decimal(subject.owner.user, to);
         }
         OWNER_GROUP => {
-            to.opaque(subject.owner.group.to_string().as_bytes());
+            decimal(subject.owner.group, to);
         }
         TIME_ACCESS => encode_time(attributes.accessed, to),
         TIME_METADATA => encode_time(attributes.changed, to),
@@ -270,6 +276,18 @@ fn one(number: u32, subject: &Subject<'_>, to: &mut Encoder) {
         }
         _ => {}
     }
+}
+
+/// A number as text.
+fn decimal(number: u32, to: &mut Encoder) {
+    const MOST_DIGITS: usize = 10;
+    let (mut digits, mut first, mut rest) = ([b'0'; MOST_DIGITS], MOST_DIGITS, number);
+    while rest > 0 || first == MOST_DIGITS {
+        first -= 1;
+        digits[first] += (rest % 10) as u8;
+        rest /= 10;
+    }
+    to.opaque(&digits[first..]);
 }
 
 /// nfs_ftype4.
@@ -437,6 +455,16 @@ mod tests {
     }
 
     #[test]
+    fn numbers_as_text() {
+        for number in [0, 7, 10, 1000, 12049, u32::MAX] {
+            let (mut to, mut expected) = (Encoder::new(), Encoder::new());
+            decimal(number, &mut to);
+            expected.opaque(number.to_string().as_bytes());
+            assert_eq!(to.into_bytes(), expected.into_bytes());
+        }
+    }
+
+    #[test]
     fn what_is_written_is_what_its_bitmap_says() {
         let exports = crate::exports::Exports::<womm_vfs::memory::MemoryVfs>::new(
             crate::handle::HandleKey::new([0; 16]),
@@ -445,7 +473,7 @@ mod tests {
         let attributes = exports.folder_attributes(womm_vfs::NodeId(5));
         let subject = |minor| Subject {
             attributes: &attributes,
-            handle: Bytes::from_static(b"handle"),
+            handle: None,
             filesystem: 0,
             mounted_on: Some(6),
             room: Statfs::default(),

@@ -4,7 +4,7 @@
 use crate::budget::{Budget, Hold};
 use crate::exports::{Export, Owner, PSEUDO, Tree};
 use crate::fault::{Fault, caught};
-use crate::handle::Handle;
+use crate::handle::{self, Handle};
 use crate::limits::{MOST_MESSAGE, WAIT_FOR_TURN};
 use crate::operations::{self, Code};
 use crate::rpc::{Credentials, SUCCESS_BYTES};
@@ -291,8 +291,8 @@ impl<V: Vfs> Compound<'_, V> {
             }
             Err(status) => Err(status.into()),
         };
-        if code.changes() {
-            self.fresh = None;
+        if code.changes() && code != Code::Open {
+            self.fresh = None; // OPEN knows better
         }
         if outcome.is_ok() && code.takes_from_others() {
             self.server.settle().await;
@@ -519,7 +519,7 @@ impl<V: Vfs> Compound<'_, V> {
     }
 
     /// The bytes of a handle.
-    pub fn seal(&self, object: &Object<V>) -> Bytes {
+    pub fn seal(&self, object: &Object<V>) -> [u8; handle::LENGTH] {
         let handle = match object {
             Object::Folder(node) => Handle { export: PSEUDO, node: *node, generation: 0 },
             Object::Node(export, node) => {

@@ -1,13 +1,14 @@
 //! File handles. PUTFH passes by all paths, so that none can be made up is what keeps one team's folder from another's.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Buf;
 use siphasher::sip::SipHasher24;
 use std::hash::Hasher;
 use womm_vfs::NodeId;
 
 /// How it is laid out; another version's is refused.
 const VERSION: u8 = 1;
-const LENGTH: usize = 36;
+/// Bytes of one.
+pub const LENGTH: usize = 36;
 
 /// The key that file handles are signed with: who knows it can make them up.
 #[derive(Clone)]
@@ -31,14 +32,15 @@ impl HandleKey {
     }
 
     /// The bytes of a handle: version, export, node, generation, MAC.
-    pub fn seal(&self, handle: &Handle) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(LENGTH);
-        bytes.put_slice(&[VERSION, 0, 0, 0]);
-        bytes.put_u64(handle.export);
-        bytes.put_u64(handle.node.0);
-        bytes.put_u64(handle.generation);
-        bytes.put_u64(self.mac(&bytes));
-        bytes.freeze()
+    pub fn seal(&self, handle: &Handle) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        bytes[0] = VERSION;
+        bytes[4..12].copy_from_slice(&handle.export.to_be_bytes());
+        bytes[12..20].copy_from_slice(&handle.node.0.to_be_bytes());
+        bytes[20..28].copy_from_slice(&handle.generation.to_be_bytes());
+        let mac = self.mac(&bytes[..28]);
+        bytes[28..].copy_from_slice(&mac.to_be_bytes());
+        bytes
     }
 
     /// What a handle names, if it is one of ours.

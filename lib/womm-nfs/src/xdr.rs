@@ -188,7 +188,7 @@ impl Encoder {
             return self.opaque(&data);
         }
         self.count(data.len());
-        self.pieces.push(self.last.split().freeze());
+        self.end_piece();
         let length = data.len();
         self.pieces.push(data);
         self.pad(length)
@@ -207,13 +207,6 @@ impl Encoder {
         self
     }
 
-    /// Begins anew, with the memory that it has.
-    pub fn clear(&mut self) {
-        self.pieces.clear();
-        self.last.clear();
-        self.length = 0;
-    }
-
     /// A number of things.
     pub fn count(&mut self, count: usize) -> &mut Self {
         self.u32(u32::try_from(count).unwrap_or(u32::MAX))
@@ -226,25 +219,38 @@ impl Encoder {
         self
     }
 
-    /// What another has written.
+    /// What another has written: if it is long, as pieces of its own.
     pub fn append(&mut self, other: Self) -> &mut Self {
         self.length += other.length;
-        if other.pieces.is_empty() {
+        if !other.pieces.is_empty() || other.last.len() >= PIECE_BYTES {
+            self.end_piece();
+            self.pieces.extend(other.pieces);
+        }
+        if other.last.len() < PIECE_BYTES {
             self.last.put_slice(&other.last);
         } else {
-            self.pieces.push(self.last.split().freeze());
-            self.pieces.extend(other.pieces);
-            self.last = other.last;
+            self.pieces.push(other.last.freeze());
         }
         self
     }
 
-    /// What another has written, which has no long pieces and is used again.
-    pub fn append_copy(&mut self, other: &Self) -> &mut Self {
-        debug_assert!(other.pieces.is_empty(), "it is in one piece");
-        self.length += other.length;
-        self.last.put_slice(&other.last);
-        self
+    fn end_piece(&mut self) {
+        if !self.last.is_empty() {
+            self.pieces.push(self.last.split().freeze());
+        }
+    }
+
+    /// Takes memory for so many bytes at once.
+    pub fn reserve(&mut self, length: usize) {
+        self.last.reserve(length);
+    }
+
+    /// Takes back what came after so many bytes, which no long piece did.
+    pub fn truncate(&mut self, length: usize) {
+        let back = self.length - length;
+        debug_assert!(back <= self.last.len(), "it is in one piece");
+        self.last.truncate(self.last.len().saturating_sub(back));
+        self.length = length;
     }
 
     /// All of it, in order.
@@ -279,7 +285,7 @@ mod tests {
             to.u64(5);
         });
         assert_eq!(encoder.clone().into_bytes()[..], [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5]);
-        encoder.clear();
+        let mut encoder = Encoder::new();
         encoder.u32(7).u64(1 << 40).i64(-3).bool(true).opaque(b"abcde").fixed_opaque(&[1, 2, 3]);
         assert_eq!(encoder.len(), 4 + 8 + 8 + 4 + 12 + 4);
         let mut decoder = Decoder::new(encoder.into_bytes());
@@ -318,5 +324,33 @@ mod tests {
         assert_eq!((decoder.u32(), decoder.u32()), (Ok(0), Ok(1)));
         assert_eq!(decoder.opaque(1 << 20), Ok(data));
         assert_eq!(decoder.u32(), Ok(2));
+    }
+
+    #[test]
+    fn what_is_long_is_appended_as_it_is() {
+        let mut long = Encoder::new();
+        long.fixed_opaque(&[9; PIECE_BYTES]);
+        let at = long.last.as_ptr();
+        let (mut results, mut reply) = (Encoder::new(), Encoder::new());
+        results.u32(1).append(long).u32(2);
+        reply.u32(0).append(results).u32(3);
+        assert_eq!(reply.len(), PIECE_BYTES + 16);
+        assert!(reply.clone().into_pieces().iter().any(|piece| piece.as_ptr() == at));
+        let mut decoder = Decoder::new(reply.into_bytes());
+        assert_eq!((decoder.u32(), decoder.u32()), (Ok(0), Ok(1)));
+        assert_eq!(decoder.array(), Ok([9; PIECE_BYTES]));
+        assert_eq!((decoder.u32(), decoder.u32(), decoder.end()), (Ok(2), Ok(3), Ok(())));
+    }
+
+    #[test]
+    fn what_was_written_last_is_taken_back() {
+        let mut encoder = Encoder::new();
+        encoder.u32(1).opaque_bytes(Bytes::from(vec![9; PIECE_BYTES])).u32(2);
+        let length = encoder.len();
+        encoder.opaque(b"abcde").truncate(length);
+        assert_eq!(encoder.len(), length);
+        encoder.u32(3);
+        let bytes = encoder.into_bytes();
+        assert_eq!((bytes.len(), &bytes[length - 4..]), (length + 4, &[0, 0, 0, 2, 0, 0, 0, 3][..]));
     }
 }

@@ -9,14 +9,33 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fdatasync, fsync, ftruncate, seek as lseek};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2, pwrite};
 use std::io::IoSliceMut;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use womm_vfs::vfs::{Read, Seek, Stable, Statfs};
-use womm_vfs::{Error, Result};
+use womm_vfs::{Error, NodeId, Result};
 
 /// Where loff_t ends.
 const MOST_BYTES: u64 = i64::MAX as u64;
 /// Writes of so many bytes are copied into the kernel's memory sooner than a thread is woken.
 const SMALL_BYTES: usize = 32 << 10;
+
+/// Nodes that can be written to at the same time.
+const TURNS: usize = 64;
+
+/// Whose turn it is to write to a node. The kernel lets one at a time write to a file, and those who wait for it there spin.
+#[derive(Debug)]
+pub struct Turns([Mutex<()>; TURNS]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Turns {
+    fn wait(&self, node: NodeId) -> MutexGuard<'_, ()> {
+        self.0[(node.0 % TURNS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Runs what may wait for a disk where it stops nobody.
 ///
@@ -69,13 +88,23 @@ fn size(file: &OwnedFd) -> Result<u64> {
 ///
 /// # Errors
 /// What the system calls say: EFBIG, ENOSPC, EDQUOT, EIO.
-pub async fn write(file: Arc<OwnedFd>, offset: u64, data: Bytes, stable: Stable) -> Result<()> {
+pub async fn write(
+    turns: &Arc<Turns>,
+    node: NodeId,
+    file: Arc<OwnedFd>,
+    offset: u64,
+    data: Bytes,
+    stable: Stable,
+) -> Result<()> {
     end_of(offset, data.len() as u64)?;
     if stable == Stable::Unstable && data.len() <= SMALL_BYTES {
         return put(&file, offset, &data);
     }
+    let turns = Arc::clone(turns);
     waiting(move || {
+        let turn = turns.wait(node);
         put(&file, offset, &data)?;
+        drop(turn);
         match stable {
             Stable::Unstable => Ok(()),
             Stable::Data => Ok(fdatasync(&file)?),

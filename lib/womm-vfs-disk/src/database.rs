@@ -2,11 +2,11 @@
 //!
 //! SQLite, because of its record, and because of what a commit costs: in WAL mode with `synchronous=NORMAL` it is a few write(2), no
 //! fsync. The kernel has them then, so a SIGKILL loses nothing; a power cut loses the last commits, never the table, and
-//! [`Database::sync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
+//! [`LogSync`] bounds that. redb has no such commit: `Durability::None` loses commits at a SIGKILL, the next better one is an
 //! fsync each. Built in, SQLite links into a static program too (glibc's, with `-C target-feature=+crt-static`).
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -15,6 +15,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use womm_vfs::{Error, Kind};
 
@@ -39,7 +41,7 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
-    /// Another program has it.
+    /// Another program has it: a server, or one that looks into the table.
     #[error("state folder {0:?} is in use by another server: stop it, or use another folder")]
     InUse(PathBuf),
     /// SQLite says no.
@@ -81,7 +83,8 @@ pub struct Database {
     pub key: [u8; 16],
     /// Whether the one before ended without [`Database::end`].
     pub was_killed: bool,
-    log: Log,
+    log: Arc<Log>,
+    checkpoints: Checkpoints,
     next: i64,
     reserved: i64,
     /// Given back last.
@@ -93,26 +96,53 @@ pub struct Database {
 struct Log {
     path: PathBuf,
     commits: AtomicU64,
-    checkpoint_tx: Option<SyncSender<()>>,
+    synced: AtomicU64,
+    /// Whether some of it never came there. By one at a time, who syncs for all who wait.
+    is_lost: Mutex<bool>,
 }
 
-/// Brings the log to the disk, apart from the table's lock.
+/// A thread that brings the log into the table and waits for its disk, so that no one else has to.
+#[derive(Debug)]
+struct Checkpoints {
+    order_tx: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Brings the log to the disk, as far as it was written, apart from the table's lock.
 #[derive(Debug)]
 pub struct LogSync {
-    path: PathBuf,
+    log: Arc<Log>,
+    commits: u64,
 }
 
 impl LogSync {
+    /// Whether it is there already.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.log.synced.load(Ordering::Acquire) >= self.commits
+    }
+
     /// fdatasync(2) of the log. What it held before is in the table, which was synced before the log began anew.
     ///
     /// # Errors
-    /// What the system calls say.
+    /// What the system calls say. What a failed fdatasync(2) has not brought there, the next one does not know of: all that come after
+    /// it fail, until the server starts again.
     pub fn sync(&self) -> io::Result<()> {
-        match File::open(&self.path) {
-            Ok(log) => log.sync_data(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // all of it is in the table
-            Err(error) => Err(error),
+        let mut is_lost = self.log.is_lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_done() {
+            return Ok(());
         }
+        if *is_lost {
+            return Err(Errno::IO.into());
+        }
+        let commits = self.log.commits.load(Ordering::Acquire);
+        match File::open(&self.log.path) {
+            Ok(log) => log.sync_data().inspect_err(|_| *is_lost = true)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // all of it is in the table
+            Err(error) => return Err(error),
+        }
+        self.log.synced.store(commits, Ordering::Release);
+        Ok(())
     }
 }
 
@@ -125,8 +155,11 @@ impl Database {
         fs::create_dir_all(state).map_err(OpenError::io("state folder", state))?;
         let lock = lock(state)?;
         let path = state.join("nodes.sqlite");
-        let at = |error| OpenError::Table { path: path.clone(), error };
-        let connection = Connection::open(&path).map_err(at)?;
+        let at = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => OpenError::InUse(state.to_owned()), // by one that does not take our lock
+            _ => OpenError::Table { path: path.clone(), error },
+        };
+        let connection = connect(&path).map_err(at)?;
         prepare(&connection, schema).map_err(at)?;
         let found: String = meta(&connection, "kind", || kind.to_owned()).map_err(at)?;
         if found != kind {
@@ -138,14 +171,15 @@ impl Database {
         let running: i64 = meta(&connection, "running", || 0).map_err(at)?;
         set_meta(&connection, "running", 1).map_err(at)?;
         let next: i64 = meta(&connection, "next", || 2).map_err(at)?;
-        let checkpoint_tx = Some(checkpoints(&path).map_err(at)?);
-        let log = Log { path: state.join("nodes.sqlite-wal"), commits: AtomicU64::new(0), checkpoint_tx };
+        let checkpoints = Checkpoints::begin(&path).map_err(at)?;
+        let log = Arc::new(Log::new(state.join("nodes.sqlite-wal")));
         Ok(Self {
             connection,
             generation: generation.unsigned_abs(),
             key,
             was_killed: running != 0,
             log,
+            checkpoints,
             next,
             reserved: next,
             _lock: lock,
@@ -167,17 +201,15 @@ impl Database {
 
     /// Something was committed.
     pub fn committed(&self) {
-        let commits = self.log.commits.fetch_add(1, Ordering::Relaxed) + 1;
-        if commits.is_multiple_of(COMMITS)
-            && let Some(checkpoint_tx) = &self.log.checkpoint_tx
-        {
-            let _one_is_ordered_already = checkpoint_tx.try_send(());
+        let commits = self.log.commits.fetch_add(1, Ordering::Release) + 1;
+        if commits.is_multiple_of(COMMITS) {
+            self.checkpoints.order();
         }
     }
 
-    /// How many commits there were; and how to bring them to the disk.
-    pub fn sync(&self) -> (u64, LogSync) {
-        (self.log.commits.load(Ordering::Relaxed), LogSync { path: self.log.path.clone() })
+    /// How to bring the commits until now to the disk.
+    pub fn log(&self) -> LogSync {
+        LogSync { log: Arc::clone(&self.log), commits: self.log.commits.load(Ordering::Acquire) }
     }
 
     /// Says that all is as it should be: the next one need not look.
@@ -205,6 +237,12 @@ fn lock(state: &Path) -> Result<File, OpenError> {
     let lock = File::create(&path).map_err(OpenError::io("lock", &path))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| OpenError::InUse(state.to_owned()))?;
     Ok(lock)
+}
+
+/// No other program has it, so SQLite's "unix-excl" will do: locks between this program's connections, without the eight
+/// fcntl(2) of each commit, and the index of the log in memory.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags_and_vfs(path, OpenFlags::default(), c"unix-excl")
 }
 
 fn prepare(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
@@ -242,23 +280,44 @@ fn set_meta(connection: &Connection, name: &str, value: impl rusqlite::ToSql) ->
     connection.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?.execute((name, value)).map(drop)
 }
 
-/// A thread that waits for its disk, so that no one else has to.
-fn checkpoints(path: &Path) -> rusqlite::Result<SyncSender<()>> {
-    let connection = Connection::open(path)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    let (checkpoint_tx, checkpoint_rx) = sync_channel(1);
-    std::thread::spawn(move || {
-        while let Ok(()) | Err(RecvTimeoutError::Timeout) = checkpoint_rx.recv_timeout(AT_LEAST) {
-            // One that fails leaves all in the log, and the next tries again.
-            let _later = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self { path, commits: AtomicU64::new(0), synced: AtomicU64::new(0), is_lost: Mutex::new(false) }
+    }
+}
+
+impl Checkpoints {
+    fn begin(path: &Path) -> rusqlite::Result<Self> {
+        let connection = connect(path)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        let (order_tx, order_rx) = sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            while let Ok(()) | Err(RecvTimeoutError::Timeout) = order_rx.recv_timeout(AT_LEAST) {
+                // One that fails leaves all in the log, and the next tries again.
+                let _later = connection.execute_batch("PRAGMA wal_checkpoint(PASSIVE)");
+            }
+        });
+        Ok(Self { order_tx: Some(order_tx), thread: Some(thread) })
+    }
+
+    fn order(&self) {
+        if let Some(order_tx) = &self.order_tx {
+            let _one_is_ordered_already = order_tx.try_send(());
         }
-    });
-    Ok(checkpoint_tx)
+    }
+}
+
+impl Drop for Checkpoints {
+    /// SQLite's lock is this process's as long as one of its connections is open: no longer than the state folder's own.
+    fn drop(&mut self) {
+        self.order_tx = None;
+        let _panicked = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// What a caller hears of a statement that failed.
 pub fn failed(error: rusqlite::Error) -> Error {
-    let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
     Error::Errno(if full { Errno::NOSPC } else { Errno::IO })
 }
 
@@ -274,6 +333,7 @@ pub fn kind_number(kind: Kind) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
 
     #[test]
     fn numbers_are_given_once() {
@@ -305,6 +365,95 @@ mod tests {
         database.end();
         drop(database);
         assert!(!Database::open(state.path(), "test", "").unwrap().was_killed);
+    }
+
+    const STATE: &str = "WOMM_TEST_STATE";
+
+    /// What another process that opens the folder is told.
+    fn told_elsewhere(state: &Path) -> String {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "database::tests::another_process_is_refused", "--nocapture"]).env(STATE, state);
+        String::from_utf8(child.output().unwrap().stdout).unwrap()
+    }
+
+    #[test]
+    fn another_process_is_refused() {
+        if let Some(state) = std::env::var_os(STATE) {
+            let opened = Database::open(Path::new(&state), "test", "").map(drop);
+            return println!(
+                "\ntold: {opened:?}, {}",
+                opened.as_ref().err().map(ToString::to_string).unwrap_or_default()
+            );
+        }
+        let state = tempfile::tempdir().unwrap();
+        let in_use = OpenError::InUse(state.path().to_owned()).to_string();
+        let database = Database::open(state.path(), "test", "").unwrap();
+        let told = told_elsewhere(state.path());
+        assert!(told.contains(&in_use), "{told}");
+        drop(database);
+        // Nothing is held any more.
+        let told = told_elsewhere(state.path());
+        assert!(told.contains("told: Ok"), "{told}");
+        // One that does not take our lock, as the sqlite3 program.
+        let foreign = Connection::open(state.path().join("nodes.sqlite")).unwrap();
+        foreign.query_row("SELECT COUNT(*) FROM meta", [], |row| row.get::<_, i64>(0)).unwrap();
+        let told = told_elsewhere(state.path());
+        assert!(told.contains(&in_use), "{told}");
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_not_made_good_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let log = Arc::new(Log::new(path.clone()));
+        let sync = || {
+            let commits = log.commits.fetch_add(1, Ordering::Relaxed) + 1;
+            LogSync { log: Arc::clone(&log), commits }
+        };
+        let (first, second) = (sync(), sync());
+        assert!(!first.is_done());
+        first.sync().unwrap();
+        assert!(second.is_done() && second.sync().is_ok(), "it was synced for");
+        // There are no fdatasync's of this one.
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let third = sync();
+        third.sync().unwrap_err();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(third.sync().unwrap_err().raw_os_error(), Some(Errno::IO.raw_os_error()));
+        sync().sync().unwrap_err();
+        first.sync().unwrap();
+    }
+
+    const THINGS: &str = "CREATE TABLE IF NOT EXISTS things (thing BLOB)";
+
+    fn things(database: &Database) -> i64 {
+        database.connection.query_row("SELECT SUM(LENGTH(thing)) FROM things", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn the_index_of_the_log_is_in_memory() {
+        const BYTES: i64 = 100_000;
+        let state = tempfile::tempdir().unwrap();
+        let at = |name| state.path().join(name);
+        let database = Database::open(state.path(), "test", THINGS).unwrap();
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(?1))", [BYTES]).unwrap();
+        // The other connection's checkpoint finds what this one has committed.
+        (0..COMMITS).for_each(|_| database.committed());
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        while fs::metadata(at("nodes.sqlite")).unwrap().len() < BYTES.unsigned_abs() {
+            assert!(std::time::Instant::now() < deadline, "the log is brought into the table");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(1))", []).unwrap();
+        assert!(!at("nodes.sqlite-shm").exists());
+        drop(database);
+        // One that an earlier version left counts for nothing.
+        fs::write(at("nodes.sqlite-shm"), [0xa5; 32 << 10]).unwrap();
+        let database = Database::open(state.path(), "test", THINGS).unwrap();
+        assert_eq!(things(&database), BYTES + 1);
+        database.connection.execute("INSERT INTO things VALUES (ZEROBLOB(1))", []).unwrap();
+        drop(database);
+        assert_eq!(things(&Database::open(state.path(), "test", THINGS).unwrap()), BYTES + 2);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! File descriptors kept for the next call, with a bound.
 
+use crate::hash::ByNumbers;
 use rustix::fd::OwnedFd;
 use rustix::process::{Resource, getrlimit};
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ pub struct Descriptors<K> {
 
 #[derive(Debug)]
 struct Kept<K> {
-    by_key: HashMap<K, (Arc<OwnedFd>, u64)>,
+    by_key: HashMap<K, (Arc<OwnedFd>, u64), ByNumbers>,
     uses: u64,
 }
 
@@ -43,7 +44,7 @@ impl<K: Eq + Hash + Copy> Descriptors<K> {
         Self {
             most: most.max(1),
             most_of_all: half_of_the_limit(),
-            kept: Mutex::new(Kept { by_key: HashMap::new(), uses: 0 }),
+            kept: Mutex::new(Kept { by_key: HashMap::default(), uses: 0 }),
         }
     }
 
@@ -73,13 +74,18 @@ impl<K: Eq + Hash + Copy> Descriptors<K> {
         descriptor
     }
 
-    /// Lets one go.
+    /// Lets one go: closing it may take long.
     pub fn forget(&self, key: K) {
+        drop(self.take(key));
+    }
+
+    /// The same, for the caller to close it.
+    pub fn take(&self, key: K) -> Option<Arc<OwnedFd>> {
         let gone = self.lock().by_key.remove(&key);
         if gone.is_some() {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
-        drop(gone); // closing it may take long
+        gone.map(|(descriptor, _)| descriptor)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<K>> {

@@ -5,7 +5,7 @@
 //! | the file system | [`DiskVfs`] |
 //! | names and attributes, as the disk has them | `nodes` |
 //! | content without a name | `unlinked` |
-//! | which number is which file, across restarts | `table` |
+//! | which number is which file, across restarts | `table`, `node`, `hash` |
 //! | for others too: the state folder | [`database`] |
 //! | system calls that never leave a folder | [`confined`] |
 //! | reading and writing | [`content`], [`xattr`], `buffers` |
@@ -35,7 +35,9 @@ pub mod confined;
 pub mod content;
 pub mod database;
 pub mod descriptors;
+mod hash;
 mod listing;
+mod node;
 mod nodes;
 pub mod seen;
 mod table;

@@ -1,22 +1,24 @@
 //! Names and attributes, as the disk has them.
 
+mod changes;
+
 use crate::descriptors::Descriptors;
 use crate::listing::{Listings, Names};
+use crate::node::{Mode, Node, Note};
 use crate::seen::{Identity, Seen, nanoseconds};
-use crate::table::{Mode, Node, Note, ROOT, Table};
+use crate::table::{ROOT, Table};
 use crate::unlinked::Unlinked;
 use crate::xattr;
 use crate::{OpenError, confined, content};
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, OFlags, linkat, mkdirat, readlinkat, renameat, symlinkat, unlinkat};
+use rustix::fs::{OFlags, readlinkat};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use womm_vfs::cookie::Cookies;
-use womm_vfs::node::FolderChange;
-use womm_vfs::vfs::{Create, Created, Entry, Listing, ListingBound, New, NodeChange, Renamed, SetXattr, Statfs, Walk};
+use womm_vfs::vfs::{Entry, Listing, ListingBound, NodeChange, SetXattr, Statfs, Walk};
 use womm_vfs::{Attributes, Error, Kind, Name, NodeId, Result, SetAttributes, rules};
 
 /// What a descriptor is good for.
@@ -42,10 +44,18 @@ pub(crate) struct Nodes {
     device: u64,
     table: Mutex<Table>,
     descriptors: Descriptors<(NodeId, Use)>,
+    /// Of nodes that are gone, to be closed.
+    closing: Mutex<Vec<Arc<OwnedFd>>>,
     listings: Listings,
     cookies: Cookies,
     unlinked: Unlinked,
     pub(crate) generation: u64,
+}
+
+/// A folder that is there.
+struct Folder {
+    at: Arc<OwnedFd>,
+    seen: Seen,
 }
 
 /// A name that was seen on the disk.
@@ -76,6 +86,7 @@ impl Nodes {
             generation: table.database.generation,
             table: Mutex::new(table),
             descriptors: Descriptors::new(descriptors),
+            closing: Mutex::default(),
             listings: Listings::default(),
             cookies: Cookies::new(key).with_bits(bits),
             unlinked: Unlinked::new(key).map_err(at)?,
@@ -104,7 +115,7 @@ impl Nodes {
     fn finish_intents(&self) -> Result<()> {
         let intents = self.table().intents()?;
         for (folder, name, verifier) in intents {
-            let found = self.folder(folder).and_then(|at| self.found(&at, folder, &name));
+            let found = self.folder(folder).and_then(|here| self.found(&here.at, folder, &name));
             if let Ok(found) = found
                 && found.kind == Kind::File
                 && found.seen.size == 0
@@ -128,20 +139,23 @@ impl Nodes {
         Ok(Found { kind, seen, identity: self.identity(&seen) })
     }
 
-    /// A folder to look into or change.
-    fn folder(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
-        if id == ROOT {
-            return Ok(Arc::clone(&self.root));
-        }
-        if self.table().get(id)?.kind != Kind::Folder {
-            return Err(Errno::NOTDIR.into());
-        }
-        let anchor = self.anchor(id)?;
-        if Seen::of(&anchor)?.links == 0 {
+    /// A folder to look into or change, and what the disk says of it.
+    fn folder(&self, id: NodeId) -> Result<Folder> {
+        let at = self.folder_or_what_is_left(id)?;
+        let seen = Seen::of(&at)?;
+        if seen.links == 0 && id != ROOT {
             self.gone(id);
             return Err(Error::Stale); // somebody else removed it
         }
-        Ok(anchor)
+        Ok(Folder { at, seen })
+    }
+
+    /// The same, but somebody else may have removed it: then there is nothing in it.
+    fn folder_or_what_is_left(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        if id != ROOT && self.table().get(id)?.kind != Kind::Folder {
+            return Err(Errno::NOTDIR.into());
+        }
+        self.kept_folder(id)
     }
 
     /// What stands for a node. Folders above it are opened first, from the top: a path may be longer than the stack.
@@ -271,6 +285,19 @@ impl Nodes {
         self.listings.forget(id);
     }
 
+    /// The same, by [`Nodes::close_gone`]: to close what has no name any more is most of a removal, and others wait for their turn.
+    fn gone_later(&self, id: NodeId) {
+        let descriptors = [Use::Anchor, Use::Content].map(|what| self.descriptors.take((id, what)));
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner).extend(descriptors.into_iter().flatten());
+        self.listings.forget(id);
+    }
+
+    /// After a change of names, when others may change them.
+    pub(crate) fn close_gone(&self) {
+        let gone = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(gone);
+    }
+
     pub(crate) fn getattr(&self, id: NodeId) -> Result<Attributes> {
         let seen = self.seen(id)?;
         self.table().attributes(id, &seen)
@@ -288,9 +315,12 @@ impl Nodes {
             self.seen(folder)?;
             return Err(Errno::LOOP.into());
         }
-        let at = self.folder(folder)?;
-        let found = self.found(&at, folder, name)?;
-        self.known(folder, name, &found)
+        let at = self.folder_or_what_is_left(folder)?;
+        let found = self.found(&at, folder, name);
+        if found.is_err() {
+            self.folder(folder)?;
+        }
+        self.known(folder, name, &found?)
     }
 
     /// What was found, under its number.
@@ -304,8 +334,7 @@ impl Nodes {
         if id == ROOT {
             return Err(Errno::NOENT.into());
         }
-        let at = self.folder(id)?;
-        let above = self.identity(&Seen::at(&at, b"..")?);
+        let above = self.identity(&Seen::at(&self.folder(id)?.at, b"..")?);
         let parent = self.table().find(above)?.ok_or(Error::Stale)?;
         self.getattr(parent)
     }
@@ -355,8 +384,8 @@ impl Nodes {
     }
 
     pub(crate) fn readdir(&self, id: NodeId, after: u64, most: ListingBound) -> Result<Listing> {
-        let at = self.folder(id)?;
-        let names = self.names(id, &at, after)?;
+        let here = self.folder(id)?;
+        let names = self.names(id, &here, after)?;
         let mut rest = names.after(after).iter().peekable();
         let mut found = vec![];
         let mut bytes = 0;
@@ -365,7 +394,7 @@ impl Nodes {
             if !found.is_empty() && (found.len() >= most.entries || bytes > most.name_bytes) {
                 break;
             }
-            match self.found(&at, id, name) {
+            match self.found(&here.at, id, name) {
                 Ok(is) => found.push((*cookie, name, is)),
                 Err(Error::Errno(Errno::NOENT)) => bytes -= name.as_bytes().len(), // gone meanwhile, or not shown
                 Err(error) => return Err(error),
@@ -375,29 +404,31 @@ impl Nodes {
         Ok(Listing { entries: self.known_all(id, &found)?, end: rest.peek().is_none() })
     }
 
+    /// The first that is new begins a transaction, which has all that follow.
     fn known_all(&self, folder: NodeId, found: &[(u64, &Name, Found)]) -> Result<Vec<Entry>> {
         let mut table = self.table();
-        let entries = |table: &mut Table| {
-            found
-                .iter()
-                .map(|(cookie, name, found)| {
-                    let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
-                    let attributes = table.attributes(id, &found.seen)?;
-                    Ok(Entry { name: (*name).clone(), cookie: *cookie, attributes })
-                })
-                .collect()
-        };
-        if found.iter().all(|(_, _, found)| table.knows(found.identity)) {
-            entries(&mut table)
-        } else {
-            table.together(entries)
+        let mut entries = Vec::with_capacity(found.len());
+        let entry = |cookie: u64, name: &Name, attributes| Entry { name: name.clone(), cookie, attributes };
+        for (cookie, name, found) in found {
+            let Some(attributes) = table.known(folder, name, found.identity, &found.seen) else { break };
+            entries.push(entry(*cookie, name, attributes));
         }
+        let rest = &found[entries.len()..];
+        if !rest.is_empty() {
+            table.together(|table| {
+                for (cookie, name, found) in rest {
+                    let id = table.at(found.identity, found.kind, found.seen.links, folder, name)?;
+                    entries.push(entry(*cookie, name, table.attributes(id, &found.seen)?));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(entries)
     }
 
     /// All names when a listing begins; when it goes on, those of then will do, as all that is still there is among them.
-    fn names(&self, id: NodeId, at: &OwnedFd, after: u64) -> Result<Arc<Names>> {
-        let seen = Seen::of(at)?;
-        let change = self.table().attributes(id, &seen)?.change;
+    fn names(&self, id: NodeId, Folder { at, seen }: &Folder, after: u64) -> Result<Arc<Names>> {
+        let change = self.table().attributes(id, seen)?.change;
         if let Some(kept) = self.listings.get(id)
             && (after != 0 || kept.is_current(change))
         {
@@ -423,276 +454,6 @@ impl Nodes {
         }
         let target = readlinkat(self.anchor(id)?, c"", vec![])?;
         Ok(target.into_bytes().into())
-    }
-
-    /// Around a change of a folder, which nobody else of ours makes meanwhile.
-    fn changing<T>(&self, id: NodeId, what: impl FnOnce(&Arc<OwnedFd>) -> Result<T>) -> Result<(T, FolderChange)> {
-        let at = self.folder(id)?;
-        let before = self.change(id, &at)?;
-        let done = what(&at)?;
-        let after = self.table().bump(id, &Seen::of(&at)?)?;
-        Ok((done, FolderChange { before, after, atomic: true }))
-    }
-
-    fn change(&self, id: NodeId, at: &OwnedFd) -> Result<u64> {
-        Ok(self.table().attributes(id, &Seen::of(at)?)?.change)
-    }
-
-    fn unchanged(&self, id: NodeId, at: &OwnedFd) -> Result<FolderChange> {
-        let change = self.change(id, at)?;
-        Ok(FolderChange { before: change, after: change, atomic: true })
-    }
-
-    /// The name of our own folder is not to be had.
-    fn free_name(&self, folder: NodeId, name: &Name) -> Result<()> {
-        if folder == ROOT && name == self.unlinked.name() { Err(Errno::PERM.into()) } else { Ok(()) }
-    }
-
-    pub(crate) fn create(&self, folder: NodeId, name: &Name, new: &New) -> Result<Created> {
-        let at = self.folder(folder)?;
-        self.free_name(folder, name)?;
-        match self.found(&at, folder, name) {
-            Ok(found) => return self.take(folder, name, &at, &found, new),
-            Err(Error::Errno(Errno::NOENT)) => {}
-            Err(error) => return Err(error),
-        }
-        let made = self.changing(folder, |at| match new {
-            New::File { mode, set } => self.make_file(folder, at, name, *mode, set),
-            New::Folder { set } => self.make_folder(folder, at, name, set),
-            New::Symlink { target } => self.make_symlink(folder, at, name, target),
-        })?;
-        let (attributes, folder) = made;
-        Ok(Created { attributes, new: true, folder })
-    }
-
-    /// There is one already.
-    fn take(&self, folder: NodeId, name: &Name, at: &OwnedFd, found: &Found, new: &New) -> Result<Created> {
-        let mut attributes = self.known(folder, name, found)?;
-        match new {
-            New::File { mode: Create::Unchecked, set } => {
-                rules::open(found.kind)?;
-                if set.size.is_some() {
-                    let only = SetAttributes { size: set.size, ..SetAttributes::default() };
-                    attributes = self.setattr(attributes.id, &only)?;
-                }
-            }
-            New::File { mode: Create::Exclusive(verifier), .. }
-                if self.node(attributes.id)?.verifier == Some(*verifier) => {}
-            _ => return Err(Errno::EXIST.into()),
-        }
-        Ok(Created { attributes, new: false, folder: self.unchanged(folder, at)? })
-    }
-
-    fn make_file(
-        &self,
-        folder: NodeId,
-        at: &OwnedFd,
-        name: &Name,
-        how: Create,
-        set: &SetAttributes,
-    ) -> Result<Attributes> {
-        let mode = Mode::new(Kind::File, set.mode.unwrap_or(0o644));
-        let verifier = if let Create::Exclusive(verifier) = how { Some(verifier) } else { None };
-        if let Some(verifier) = verifier {
-            self.table().intend(folder, name, verifier)?;
-        }
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let file = confined::open(at, name.as_bytes(), flags, rustix::fs::Mode::from_raw_mode(mode.disk))?;
-        if let Some(size) = set.size
-            && let Err(error) = content::resize(&file, size)
-        {
-            unlinkat(at, name.as_bytes(), AtFlags::empty())?;
-            return Err(error);
-        }
-        let id = self.adopt(folder, name, &file, Kind::File, &Note { mode: Some(mode), verifier }, set)?;
-        if verifier.is_some() {
-            self.table().intended(folder, name)?;
-        }
-        let seen = Seen::of(&file)?;
-        self.descriptors.put((id, Use::Content), file);
-        self.table().attributes(id, &seen)
-    }
-
-    fn make_folder(&self, folder: NodeId, at: &OwnedFd, name: &Name, set: &SetAttributes) -> Result<Attributes> {
-        rules::set(Kind::Folder, set)?;
-        let mode = Mode::new(Kind::Folder, set.mode.unwrap_or(0o755));
-        mkdirat(at, name.as_bytes(), rustix::fs::Mode::from_raw_mode(mode.disk))?;
-        let made = confined::anchor(at, name.as_bytes())?;
-        let id = self.adopt(folder, name, &made, Kind::Folder, &Note { mode: Some(mode), verifier: None }, set)?;
-        let seen = Seen::of(&made)?;
-        self.descriptors.put((id, Use::Anchor), made);
-        self.table().attributes(id, &seen)
-    }
-
-    fn make_symlink(&self, folder: NodeId, at: &OwnedFd, name: &Name, target: &[u8]) -> Result<Attributes> {
-        rules::target(target)?;
-        symlinkat(target, at, name.as_bytes())?;
-        let made = confined::anchor(at, name.as_bytes())?;
-        let id = self.adopt(folder, name, &made, Kind::Symlink, &Note::default(), &SetAttributes::default())?;
-        self.table().attributes(id, &Seen::of(&made)?)
-    }
-
-    /// Gives what was just made its number and attributes. The process's umask may have taken bits from the mode.
-    fn adopt(
-        &self,
-        folder: NodeId,
-        name: &Name,
-        made: &OwnedFd,
-        kind: Kind,
-        note: &Note,
-        set: &SetAttributes,
-    ) -> Result<NodeId> {
-        let seen = Seen::of(made)?;
-        if let Some(mode) = note.mode.filter(|mode| mode.disk != seen.mode) {
-            confined::chmod(made, mode.disk)?;
-        }
-        confined::set_times(made, set)?;
-        let identity = self.identity(&seen);
-        let mut table = self.table();
-        if let Some(before) = table.find(identity)? {
-            table.forget(before)?; // of a disk without births, whose inode numbers come again
-            self.gone(before);
-        }
-        table.add(identity, kind, folder, name, note)
-    }
-
-    pub(crate) fn link(&self, id: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        let at = self.folder(folder)?;
-        let node = self.node(id)?;
-        let seen = self.seen(id)?;
-        self.free_name(folder, name)?;
-        match self.found(&at, folder, name) {
-            Ok(_) => return Err(Errno::EXIST.into()),
-            Err(Error::Errno(Errno::NOENT)) => {}
-            Err(error) => return Err(error),
-        }
-        if node.kind == Kind::Folder {
-            return Err(Errno::PERM.into());
-        }
-        if seen.links <= u32::from(node.unlinked) {
-            return Err(Errno::NOENT.into());
-        }
-        let ((), change) = self.changing(folder, |at| {
-            let way = xattr::way_to(self.anchor(id)?);
-            let flags = AtFlags::SYMLINK_FOLLOW; // of the way: what it leads to is opened, be it a symlink
-            self.table().add_name(id, folder, name)?;
-            Ok(linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags)?)
-        })?;
-        self.bump(id)?;
-        Ok(change)
-    }
-
-    pub(crate) fn remove(&self, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        let ((), change) = self.changing(folder, |at| {
-            let found = self.found(at, folder, name)?;
-            let id = self.table().find(found.identity)?;
-            let flags = if found.kind == Kind::Folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-            self.before_unlink(id, at, name)?;
-            match unlinkat(at, name.as_bytes(), flags) {
-                Err(Errno::NOENT) => {} // kept where there are no hard links
-                done => done?,
-            }
-            self.after_unlink(id, &found, folder, name)
-        })?;
-        Ok(change)
-    }
-
-    /// Keeps the content of what is open.
-    fn before_unlink(&self, id: Option<NodeId>, at: &OwnedFd, name: &Name) -> Result<()> {
-        let Some(id) = id else { return Ok(()) };
-        let node = self.node(id)?;
-        if node.opens > 0 && !node.unlinked {
-            self.unlinked.keep(&self.root, id, at, name)?;
-            self.table().set_unlinked(id, true)?;
-        }
-        Ok(())
-    }
-
-    fn after_unlink(&self, id: Option<NodeId>, found: &Found, folder: NodeId, name: &Name) -> Result<()> {
-        let Some(id) = id else { return Ok(()) };
-        let node = self.node(id)?;
-        if !node.unlinked && (found.seen.links <= 1 || found.kind == Kind::Folder) {
-            self.table().forget(id)?;
-            self.gone(id);
-            return Ok(());
-        }
-        self.table().drop_name(id, folder, name)?;
-        if node.folder == folder && node.name == *name {
-            self.next_name(id)?;
-        }
-        let mut table = self.table();
-        if node.unlinked && table.get(id)?.opens == 0 {
-            return self.drop_unlinked(&mut table, id); // closed meanwhile
-        }
-        drop(table);
-        self.bump(id).map(drop).or_else(|error| if error == Error::Stale { Ok(()) } else { Err(error) })
-    }
-
-    /// It has lost the name under which it was looked for.
-    fn next_name(&self, id: NodeId) -> Result<()> {
-        let mut table = self.table();
-        if let Some((folder, name)) = table.names(id)?.pop() {
-            table.moved(id, folder, &name)?;
-            table.drop_name(id, folder, &name)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn rename(&self, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
-        let (old, new) = (self.folder(from.0)?, self.folder(to.0)?);
-        let found = self.found(&old, from.0, from.1)?;
-        self.free_name(to.0, to.1)?;
-        let replaced = match self.found(&new, to.0, to.1) {
-            Ok(replaced) if replaced.identity == found.identity => {
-                return Ok(Renamed { from: self.unchanged(from.0, &old)?, to: self.unchanged(to.0, &new)? });
-            }
-            Ok(replaced) => Some(replaced),
-            Err(Error::Errno(Errno::NOENT)) => None,
-            Err(error) => return Err(error),
-        };
-        let before = (self.change(from.0, &old)?, self.change(to.0, &new)?);
-        let replaced_id = match &replaced {
-            Some(replaced) => self.table().find(replaced.identity)?,
-            None => None,
-        };
-        if replaced.as_ref().is_some_and(|replaced| replaced.kind == Kind::File && found.kind != Kind::Folder) {
-            self.before_unlink(replaced_id, &new, to.1)?;
-        }
-        let moved = self.table().find(found.identity)?;
-        if let Some(moved) = moved {
-            // First, so that a SIGKILL in between leaves a place where it is found.
-            self.table().add_name(moved, to.0, to.1)?;
-        }
-        renameat(&old, from.1.as_bytes(), &new, to.1.as_bytes())?;
-        if let Some(moved) = moved {
-            self.after_rename(moved, from, to)?;
-        }
-        if let Some(replaced) = replaced {
-            self.after_unlink(replaced_id, &replaced, to.0, to.1)?;
-        }
-        let mut table = self.table();
-        let mut after = |id, at: &OwnedFd| table.bump(id, &Seen::of(at)?);
-        let from_after = after(from.0, &old)?;
-        let to_after = if from.0 == to.0 { from_after } else { after(to.0, &new)? };
-        Ok(Renamed {
-            from: FolderChange { before: before.0, after: from_after, atomic: true },
-            to: FolderChange { before: before.1, after: to_after, atomic: true },
-        })
-    }
-
-    fn after_rename(&self, id: NodeId, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<()> {
-        let mut table = self.table();
-        table.together(|table| {
-            let node = table.get(id)?;
-            if (node.folder, &node.name) == from {
-                table.moved(id, to.0, to.1)?;
-                table.drop_name(id, to.0, to.1)
-            } else {
-                table.drop_name(id, from.0, from.1)
-            }
-        })?;
-        drop(table);
-        self.bump(id).map(drop)
     }
 
     pub(crate) fn open_file(&self, id: NodeId) -> Result<()> {
@@ -780,9 +541,9 @@ impl Nodes {
         Ok(NodeChange { before, after: self.bump(id)?.change })
     }
 
-    /// How many commits the table has had, and how to bring them to the disk.
-    pub(crate) fn log(&self) -> (u64, crate::database::LogSync) {
-        self.table().database.sync()
+    /// How to bring the table's commits to the disk.
+    pub(crate) fn log(&self) -> crate::database::LogSync {
+        self.table().database.log()
     }
 }
 

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use rustix::fs::fdatasync;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, broadcast};
 use womm_vfs::node::FolderChange;
 use womm_vfs::vfs::{
@@ -24,10 +23,9 @@ pub struct DiskVfs {
     nodes: Arc<Nodes>,
     /// Names are changed by one at a time.
     names: Mutex<()>,
+    turns: Arc<content::Turns>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
-    /// Commits of the table that are on the disk.
-    synced: Arc<AtomicU64>,
 }
 
 impl DiskVfs {
@@ -52,25 +50,19 @@ impl DiskVfs {
         Self {
             nodes: Arc::new(nodes),
             names: Mutex::const_new(()),
+            turns: Arc::default(),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
-            synced: Arc::default(),
         }
     }
 
     /// The table's commits until now are on the disk after it.
     async fn sync_table(&self) -> Result<()> {
-        let (commits, log) = self.nodes.log();
-        if self.synced.load(Ordering::Acquire) >= commits {
+        let log = self.nodes.log();
+        if log.is_done() {
             return Ok(());
         }
-        let synced = Arc::clone(&self.synced);
-        content::waiting(move || {
-            log.sync()?;
-            synced.fetch_max(commits, Ordering::AcqRel);
-            Ok(())
-        })
-        .await
+        content::waiting(move || Ok(log.sync()?)).await
     }
 }
 
@@ -138,15 +130,21 @@ impl Vfs for DiskVfs {
     }
 
     async fn remove(&self, cx: &Context, folder: NodeId, name: &Name) -> Result<FolderChange> {
-        let _alone = self.names.lock().await;
+        let alone = self.names.lock().await;
         cx.go_on()?;
-        self.nodes.remove(folder, name)
+        let removed = self.nodes.remove(folder, name);
+        drop(alone);
+        self.nodes.close_gone();
+        removed
     }
 
     async fn rename(&self, cx: &Context, from: (NodeId, &Name), to: (NodeId, &Name)) -> Result<Renamed> {
-        let _alone = self.names.lock().await;
+        let alone = self.names.lock().await;
         cx.go_on()?;
-        self.nodes.rename(from, to)
+        let renamed = self.nodes.rename(from, to);
+        drop(alone);
+        self.nodes.close_gone();
+        renamed
     }
 
     async fn open(&self, cx: &Context, node: NodeId) -> Result<()> {
@@ -178,7 +176,7 @@ impl Vfs for DiskVfs {
         if data.is_empty() {
             return Ok(Written { stable, change: self.nodes.getattr(node)?.change });
         }
-        content::write(Arc::clone(&file), offset, data, stable).await?;
+        content::write(&self.turns, node, Arc::clone(&file), offset, data, stable).await?;
         let change = self.nodes.bump_content(node, &file)?;
         if stable != Stable::Unstable {
             self.sync_table().await?;

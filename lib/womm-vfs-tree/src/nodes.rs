@@ -629,9 +629,9 @@ impl Nodes {
         &self.lower
     }
 
-    /// How many commits the table has had, and how to bring them to the disk.
-    pub(crate) fn log(&self) -> (u64, womm_vfs_disk::database::LogSync) {
-        self.table().database.sync()
+    /// How to bring the table's commits to the disk.
+    pub(crate) fn log(&self) -> womm_vfs_disk::database::LogSync {
+        self.table().database.log()
     }
 }
 

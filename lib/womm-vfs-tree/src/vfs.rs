@@ -8,7 +8,6 @@ use rustix::fs::fdatasync;
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, MutexGuard, broadcast};
 use womm_vfs::clock::{Clock, SystemClock};
 use womm_vfs::node::FolderChange;
@@ -31,10 +30,9 @@ pub struct TreeVfs {
     nodes: Arc<Nodes>,
     /// A node is copied up once.
     copies: Vec<Mutex<()>>,
+    turns: Arc<content::Turns>,
     verifier: [u8; 8],
     events: broadcast::Sender<Event>,
-    /// Commits of the table that are on the disk.
-    synced: Arc<AtomicU64>,
 }
 
 impl TreeVfs {
@@ -61,9 +59,9 @@ impl TreeVfs {
         Ok(Self {
             nodes: Arc::new(Nodes::open(lower, upper, clock, descriptors, cookie_bits)?),
             copies: (0..COPIES).map(|_| Mutex::const_new(())).collect(),
+            turns: Arc::default(),
             verifier: random(),
             events: broadcast::Sender::new(EVENTS),
-            synced: Arc::default(),
         })
     }
 
@@ -120,17 +118,11 @@ impl TreeVfs {
 
     /// The table's commits until now are on the disk after it.
     async fn sync_table(&self) -> Result<()> {
-        let (commits, log) = self.nodes.log();
-        if self.synced.load(Ordering::Acquire) >= commits {
+        let log = self.nodes.log();
+        if log.is_done() {
             return Ok(());
         }
-        let synced = Arc::clone(&self.synced);
-        content::waiting(move || {
-            log.sync()?;
-            synced.fetch_max(commits, Ordering::AcqRel);
-            Ok(())
-        })
-        .await
+        content::waiting(move || Ok(log.sync()?)).await
     }
 }
 
@@ -273,7 +265,7 @@ impl Vfs for TreeVfs {
             return Err(Errno::FBIG.into());
         }
         let file = self.up(node, u64::MAX).await?;
-        content::write(Arc::clone(&file), offset, data, stable).await?;
+        content::write(&self.turns, node, Arc::clone(&file), offset, data, stable).await?;
         let change = self.nodes.bump(node, &file)?;
         if stable != Stable::Unstable {
             self.sync_table().await?;

@@ -39,7 +39,7 @@ pub fn subject<'a, V: Vfs>(
     };
     Subject {
         attributes,
-        handle: cx.seal(object),
+        handle: attributes::want_handle(asked).then(|| cx.seal(object)),
         filesystem,
         mounted_on,
         room,

@@ -72,9 +72,9 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
         return Err(Status::ReadOnly.into());
     }
     let unchanged = FolderChange { before: 0, after: 0, atomic: true };
-    let (node, change, set) = if reclaim {
+    let (node, change, set, fresh) = if reclaim {
         export.vfs.reopen(here)?;
-        (here, unchanged, Bitmap::default())
+        (here, unchanged, Bitmap::default(), None)
     } else {
         cx.turn(&export).await?;
         let found = find(cx, &export, here, &arguments).await?;
@@ -86,7 +86,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
             export.vfs.setattr(&context, node, &set).await?;
         }
         export.vfs.open(&context, node).await?;
-        (node, found.change, found.set)
+        (node, found.change, found.set, found.truncate.is_none().then_some(found.attributes))
     };
     let stateid = take(cx, &export, node, &arguments, reclaim).await?;
     stateid.encode(to);
@@ -95,7 +95,7 @@ pub async fn run<V: Vfs>(cx: &mut Compound<'_, V>, from: &mut Decoder, to: &mut 
     set.encode(to);
     encode_no_delegation(arguments.want, to);
     cx.set_current(Object::Node(export, node));
-    cx.stateid = Some(stateid);
+    (cx.stateid, cx.fresh) = (Some(stateid), fresh);
     Ok(())
 }
 
