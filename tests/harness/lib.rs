@@ -11,6 +11,7 @@
 //! | WOMM_TEST_KUBECTL    | kube: the kubectl; else the one on PATH                                  |
 //! | WOMM_TEST_CLUSTER    | kube: the program tests/cluster, for tests that break its machines       |
 //! | WOMM_TEST_PARALLEL   | the GNU parallel to test with, a path; else the one on PATH              |
+//! | WOMM_TEST_BY_SHELL   | tests/parallel: set: jobs go by PARALLEL_SHELL, to see what that breaks    |
 //! | WOMM_TEST_BUSYBOX    | a static busybox, for images that have nothing else                      |
 //! | WOMM_UPDATE_SCREENS  | 1: tests/*/screens are written anew                                      |
 //! | WOMM_UPDATE_README   | 1: so are README's transcripts                                           |

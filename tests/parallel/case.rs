@@ -88,7 +88,19 @@ impl Case {
 
     /// In pods.
     pub fn ours(&self) -> Cmd {
-        self.project().parallel(self.pods)
+        if std::env::var_os("WOMM_TEST_BY_SHELL").is_some() {
+            self.by_shell()
+        } else {
+            self.project().parallel(self.pods)
+        }
+    }
+
+    /// In pods by PARALLEL_SHELL, to see which cases that would break.
+    fn by_shell(&self) -> Cmd {
+        let project = self.project();
+        let shell = project.tool("pod-shell", POD_SHELL);
+        let run = project.cmd(project.tool("by-shell", BY_SHELL)).arg(self.pods.to_string()).arg(shell);
+        run.arg(if project.engine() == Engine::Kube { "50m" } else { "1" })
     }
 
     /// Runs the same on both sides, and compares nothing yet.
@@ -265,4 +277,37 @@ cd "FOLDER" || exit 255
 env -i PATH="$PATH" HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME" SHELL=/bin/bash LANG="$LANG" TMPDIR="$TMPDIR" \
 	WOMM_TEST_MARK="$WOMM_TEST_MARK" sh -c "$*"
 exit $? # 128+N after signal N
+"#;
+
+/// by-shell PODS SHELL CPU [GNU parallel's words]: as `womm parallel` would be if jobs went by PARALLEL_SHELL. A run of its own keeps
+/// the pods, with a slot more for its job; GNU parallel thinks that it runs the jobs here.
+const BY_SHELL: &str = r#"#!/bin/sh
+pods=$1 shell=$2 cpu=$3
+shift 3
+exec 3<&0
+said=$(mktemp)
+womm parallel --kube-pods "$pods" --procs-per-pod 2 --kube-cpu "$cpu" -- sleep 1000 ::: 1 </dev/null >/dev/null 2>"$said" 3<&- &
+idle=$!
+until grep ' created$' "$said" >&2; do kill -0 "$idle" || exit 125; sleep 0.1; done
+until run=$(ls -d "$XDG_RUNTIME_DIR"/womm/*/ssh.sock 2>/dev/null); do sleep 0.1; done
+export WOMM_RUN="${run%/ssh.sock}"
+for n in $(seq "$pods"); do until womm-ssh "w00$n" -- true </dev/null 2>/dev/null; do sleep 0.1; done; done
+env --default-signal=INT PARALLEL_SHELL="$shell" PODS="$pods" parallel -j "$pods" "$@" <&3 3<&- &
+parallel=$!
+trap 'kill -TERM "$parallel"' INT TERM HUP
+wait "$parallel"
+code=$?
+while kill -0 "$parallel" 2>/dev/null; do wait "$parallel"; code=$?; done
+kill -TERM "$idle"
+wait "$idle"
+grep ' deleted$' "$said" >&2
+rm -f "$said"
+exit "$code"
+"#;
+
+/// pod-shell -c COMMAND, in the pod of the job's slot.
+const POD_SHELL: &str = r#"#!/bin/sh
+exec womm-ssh "w$(printf %03d $(((${PARALLEL_JOBSLOT:-1} - 1) % PODS + 1)))" -- \
+	"export PARALLEL_SEQ='$PARALLEL_SEQ' PARALLEL_JOBSLOT='$PARALLEL_JOBSLOT' PARALLEL_PID='$PARALLEL_PID'
+$2"
 "#;
