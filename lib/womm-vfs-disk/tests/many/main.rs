@@ -8,7 +8,6 @@ use womm_vfs_disk::DiskVfs;
 
 #[tokio::test]
 async fn of_a_hundred_thousand_names_none_is_missed() {
-    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    names::make(folder.path());
+    let (folder, state) = (names::folder(), tempfile::tempdir().unwrap());
     names::are_listed_and_removed(&DiskVfs::open(folder.path(), state.path()).unwrap()).await;
 }

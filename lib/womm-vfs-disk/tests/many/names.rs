@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
+use tempfile::TempDir;
 use womm_vfs::context::OperationId;
 use womm_vfs::vfs::{ListingBound, Vfs};
 use womm_vfs::{Context, Name};
@@ -16,9 +17,12 @@ fn name(at: usize) -> String {
     format!("name-{at:06}")
 }
 
-/// As somebody else makes them.
-pub fn make(folder: &Path) {
-    (0..NAMES).for_each(|at| drop(File::create_new(folder.join(name(at))).unwrap()));
+/// A folder with the names, as somebody else makes them: in memory, as some disks are slow to make and remove so many.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
+    (0..NAMES).for_each(|at| drop(File::create_new(folder.path().join(name(at))).unwrap()));
+    folder
 }
 
 /// All parts of a listing of the root; `each` is told what a part has before the next one is asked for.
