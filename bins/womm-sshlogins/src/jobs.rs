@@ -319,7 +319,7 @@ mod tests {
     /// A job that comes to a pod whose wire carries nothing any more, and is given up.
     async fn given_up(command: usize, stdin: usize) {
         let fake = Fake::new();
-        let places = places(Box::new(fake.clone()));
+        let (_run, places) = places(Box::new(fake.clone()));
         places.add(pod());
         let _session = up(&places).await;
         fake.says(Some(missing));
@@ -362,7 +362,7 @@ mod tests {
     /// What comes back for a job whose pod goes while its wire is stuck; `full`: before the wire could take the job.
     async fn pod_goes(full: bool) -> (Kind, Vec<u8>) {
         let (fake, other) = (Fake::new(), Fake::new());
-        let places = places(Box::new(Two(fake.clone(), other.clone())));
+        let (_run, places) = places(Box::new(Two(fake.clone(), other.clone())));
         places.add(pod());
         let session = up(&places).await;
         fake.says(Some(missing));

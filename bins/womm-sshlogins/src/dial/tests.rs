@@ -107,10 +107,13 @@ pub fn pod() -> Pod {
     Pod { name: "pod-1".into(), uid: "uid-1".into(), node: None }
 }
 
-pub fn places(dialler: Box<dyn Dial>) -> Arc<Places> {
-    let task = Task { id: "abcdefgh".into(), pods: 1, procs_per_pod: 1, ..Task::default() };
+/// One place, and the run folder, which is there as long as it is held.
+pub fn places(dialler: Box<dyn Dial>) -> (tempfile::TempDir, Arc<Places>) {
+    let run = tempfile::tempdir().expect("a folder");
+    let path = run.path().to_string_lossy().into_owned();
+    let task = Task { id: "abcdefgh".into(), run: path, pods: 1, procs_per_pod: 1, ..Task::default() };
     let stream = Config { interval: pace(1) * 2, ..Config::default() };
-    Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true))
+    (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true)))
 }
 
 /// The session at the only place, as soon as there is one.
@@ -139,7 +142,7 @@ async fn echoes(session: &Session) {
 async fn an_agent_that_is_slow_to_answer_is_reached_once() {
     for delay in [1500, 4000, 9000] {
         let fake = Fake::new();
-        let places = places(Box::new(fake.clone()));
+        let (_run, places) = places(Box::new(fake.clone()));
         places.add(pod());
         let session = up(&places).await;
         *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
@@ -156,7 +159,7 @@ async fn an_agent_that_is_slow_to_answer_is_reached_once() {
 async fn a_wire_that_falls_silent_is_replaced_by_a_second_one_and_no_third() {
     for delay in [0, 200, 1500] {
         let fake = Fake::new();
-        let places = places(Box::new(fake.clone()));
+        let (_run, places) = places(Box::new(fake.clone()));
         places.add(pod());
         let session = up(&places).await;
         *fake.delay.lock().expect("no panic") = Duration::from_millis(delay);
@@ -192,7 +195,7 @@ fn state(places: &Places) -> State {
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_is_gone_is_removed_once_nobody_watches() {
     let fake = Fake::new();
-    let places = places(Box::new(fake.clone()));
+    let (_run, places) = places(Box::new(fake.clone()));
     places.add(pod());
     let mut session = up(&places).await.ended();
     fake.says(Some(missing));
@@ -210,7 +213,7 @@ async fn a_pod_that_is_gone_is_removed_once_nobody_watches() {
 async fn an_engine_that_does_not_know_its_pods_yet_is_not_believed() {
     for error in [missing, forbidden] {
         let fake = Fake::new();
-        let places = places(Box::new(fake.clone()));
+        let (_run, places) = places(Box::new(fake.clone()));
         fake.says(Some(error));
         places.add(pod());
         places.unwatched();
@@ -228,7 +231,7 @@ async fn an_engine_that_does_not_know_its_pods_yet_is_not_believed() {
 #[tokio::test(start_paused = true)]
 async fn whoever_may_not_reach_pods_is_told_what_they_may_not() {
     let fake = Fake::new();
-    let places = places(Box::new(fake.clone()));
+    let (_run, places) = places(Box::new(fake.clone()));
     fake.says(Some(forbidden));
     places.add(pod());
     pass(20).await;
@@ -241,7 +244,7 @@ async fn whoever_may_not_reach_pods_is_told_what_they_may_not() {
 #[tokio::test(start_paused = true)]
 async fn a_right_that_is_taken_away_ends_no_job() {
     let fake = Fake::new();
-    let places = places(Box::new(fake.clone()));
+    let (_run, places) = places(Box::new(fake.clone()));
     places.add(pod());
     let session = up(&places).await;
     fake.says(Some(forbidden));
@@ -254,7 +257,7 @@ async fn a_right_that_is_taken_away_ends_no_job() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_watcher_no_job_waits_for_a_pod_that_can_not_come() {
-    let places = places(Box::new(Fake::new()));
+    let (_run, places) = places(Box::new(Fake::new()));
     places.unwatched();
     tokio::time::timeout(Duration::from_secs(1), places.deserted()).await.expect("there never was one");
 }
