@@ -58,7 +58,8 @@ fn from_the_first_question_to_the_first_result() {
         (base.name(), "debian:12"),
         (&registry, "registry.example.org"),
     ];
-    readme::has("tests/e2e-kube/setup_shell.rs", &readme::shown(&screen::text(&project, &names, &seen)));
+    let text = screen::text(&project, &names, &readme::without_bars(&seen));
+    readme::has("tests/e2e-kube/setup_shell.rs", &readme::shown(&text));
 
     // The prefix is asked once: another folder has it from there.
     let mut terminal = Terminal::start(cmd("womm", &other).arg("setup"), 33, 101);

@@ -26,6 +26,18 @@ pub fn has(test: &str, transcript: &str) {
     assert!(there == block, "README has other steps than these; WOMM_UPDATE_README=1 writes them there:\n{block}");
 }
 
+/// What a terminal got, without the bars of a push: they are as wide as it is, and go on in its next row without a new line.
+///
+/// # Panics
+/// If nothing was pushed.
+#[track_caller]
+pub fn without_bars(seen: &str) -> String {
+    let begin = seen.find("\npushing ").expect("what is pushed") + 1;
+    let begin = begin + seen[begin..].find('\n').expect("the line's end") + 1;
+    let end = begin + seen[begin..].find("wrote ").expect("what comes after it");
+    format!("{}{}", &seen[..begin], &seen[end..])
+}
+
 /// A transcript as README shows it: without what apt-get says, how a push proceeds and how long pods take, and without the
 /// end of the shell around it all.
 ///
@@ -43,6 +55,12 @@ pub fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn bars_are_left_out() {
+        let seen = "y\npushing a\n[> ]   [>>]\x1b[1A\n\x1b[2Kpushed\n\x1b[1Bwrote c\n";
+        assert_eq!(super::without_bars(seen), "y\npushing a\nwrote c\n");
+    }
+
     #[test]
     fn what_differs_is_left_out() {
         let text = "$ apt-get -qq install x\nSetting up\n$ womm setup\npushing a\nb: Pushed\npushed a: 1 of 1\nwrote c\n\

@@ -143,10 +143,18 @@ async fn remove(docker: &Docker, thing: &Thing) -> Result<(), Failure> {
         }
         Thing::Shell(name) => return keep_shell(docker, name).await,
         Thing::Image(id) | Thing::Named(id) | Thing::Replaced(id) => {
-            if let Some(image) = crate::docker::inspect(docker, id).await?
-                && stays(thing, &image)
-            {
-                return Ok(());
+            if let Some(image) = crate::docker::inspect(docker, id).await? {
+                if stays(thing, &image) {
+                    return Ok(());
+                }
+                if let Thing::Replaced(_) = thing {
+                    // Docker lists an image by these for as long as others stand on it, and refuses to remove it.
+                    for digest in image.repo_digests.iter().flatten() {
+                        let work =
+                            docker.remove_image(digest, Some(RemoveImageOptionsBuilder::default().build()), None);
+                        let _ = timeout(REMOVE, work).await; // its end is what counts, below
+                    }
+                }
             }
             let work = docker.remove_image(id, Some(RemoveImageOptionsBuilder::default().build()), None);
             (format!("remove image \"{id}\""), timeout(REMOVE, work).await.map(|r| r.map(drop)))

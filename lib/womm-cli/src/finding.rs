@@ -71,7 +71,10 @@ impl Finding {
 
     /// Runs a check, no longer than the deadline.
     pub async fn within(check: impl Into<String>, deadline: Duration, work: impl Future<Output = Checked>) -> Self {
-        let late = || Err(Failure::timeout(format!("no answer within {} s", deadline.as_secs())));
+        let late = || {
+            let failure = Failure::timeout(format!("no answer within {} s", deadline.as_secs()));
+            Err(failure.help("it is there, and busy or behind a slow network: try again"))
+        };
         Self::of(check, timeout(deadline, work).await.unwrap_or_else(|_| late()))
     }
 }
@@ -114,5 +117,6 @@ mod tests {
     async fn a_check_that_hangs_has_an_end() {
         let row = Finding::within("x", Duration::from_millis(10), std::future::pending()).await;
         assert_eq!(row.state, State::Wrong);
+        assert!(row.remedy.is_some(), "what is wrong has a remedy");
     }
 }
