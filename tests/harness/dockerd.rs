@@ -107,10 +107,17 @@ impl Dockerd {
     #[track_caller]
     pub fn stock(&self) -> Stock {
         let images = ["image", "ls", "--all", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"];
+        // Docker lists what is of one second in any order.
+        let sorted = |words: &[&str]| {
+            let text = self.docker(words);
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
         Stock {
-            containers: self.docker(&["ps", "--all", "--format", "{{.Names}}"]),
-            images: self.docker(&images),
-            volumes: self.docker(&["volume", "ls", "--quiet"]),
+            containers: sorted(&["ps", "--all", "--format", "{{.Names}}"]),
+            images: sorted(&images),
+            volumes: sorted(&["volume", "ls", "--quiet"]),
         }
     }
 }

@@ -117,7 +117,13 @@ fn the_load_ends_with_ctr() {
     let words = "setup --yes --engine kube --share none --base";
     let setup = project.cmd("womm-image").words(words).arg(image::base()).env("KUBECONFIG", &kubeconfig);
     let node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &\necho no room >&2\nexit 3");
-    setup.clone().run().refuses(3, &[&node.0, "no room"]);
+    let out = setup.clone().run();
+    out.exits(3);
+    let last = out.stderr.lines().last().unwrap_or_default();
+    out.holds(
+        "why, last",
+        last.starts_with("womm-image: ") && [&node.0, "no room"].iter().all(|word| last.contains(*word)),
+    );
     drop(node);
     let _node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &");
     setup.run().succeeds();
