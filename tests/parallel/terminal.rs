@@ -162,7 +162,7 @@ fn in_tmux() {
     tmux.shows("begin");
     tmux.run(&["send-keys", "C-c"]);
     tmux.shows("prompt>");
-    tmux.types("clear; echo st''atus $?; sh -c \"echo be''gin; exec cat\"");
+    tmux.types("code=$?; clear; echo st''atus $code; sh -c \"echo be''gin; exec cat\"");
     tmux.shows("status 130");
     tmux.shows("begin");
     tmux.run(&["send-keys", "C-z"]);
