@@ -125,7 +125,7 @@ fn three_hundred_silent_jobs_in_a_pod() {
     let cmd =
         project.parallel(1).args(["--procs-per-pod", &jobs.to_string()]).words("--kube-mem 2Gi --joblog").arg(&log);
     let numbers: Vec<String> = (1..=jobs).map(|n| n.to_string()).collect();
-    let cmd = cmd.arg("--").arg(WAITS).stdin(numbers.join("\n") + "\n");
+    let cmd = cmd.arg("--").arg(format!("{WAITS}; true")).stdin(numbers.join("\n") + "\n");
     let mut run = cmd.deadline(LONG * 3).start();
     let task = run.task();
     let pods = all_wait(&mut run, engine, &task, 1, jobs);
@@ -148,7 +148,7 @@ until [ -e "$run/slf" ]; do sleep 0.1; done
 wc -l <"$run/slf" >hosts
 cp "$run/task" task
 code=0
-WOMM_RUN=$run parallel --ssh womm-ssh --sshloginfile "$run/slf" -k --joblog log echo done || code=$?
+WOMM_RUN=$run parallel --ssh womm-ssh --sshloginfile "$run/slf" -k --joblog log 'sleep 0.5; echo done' || code=$?
 cat "$run/lost.jsonl" >lost.jsonl
 exec 8>&-
 womm-pods delete <"$run/task"

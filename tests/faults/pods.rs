@@ -1,9 +1,8 @@
 //! A pod that goes away in the middle of its jobs: these are lost, and no others.
 
-use harness::fault::{LOST, Shape, Work, full_or, tell};
-use harness::{Engine, LONG, Pod, joblog, process, until};
+use harness::fault::{Shape, Work, full_or, tell};
+use harness::{Engine, Pod, joblog, process};
 use serde_json::json;
-use std::fs;
 use std::time::Duration;
 
 /// Jobs in five pods, one of which goes away; what that pod is missing for is in the reason.
@@ -58,54 +57,6 @@ fn removed_by_force_while_nobody_watches() {
     seen.lost_are(&jobs);
     assert!(seen.lost.iter().all(|lost| lost.pod == victim.name), "{:?}", seen.lost);
     seen.told("`womm-pods watch` is killed (SIGKILL), then a pod is deleted, without grace");
-}
-
-/// A pod that was told to end takes no more jobs, and says so: they run elsewhere, at once or when its place has another.
-#[test]
-fn jobs_for_a_pod_that_ends_run_elsewhere() {
-    let engine = Engine::under_test();
-    let project = engine.project();
-    let log = project.root().join("joblog");
-    let cmd = project.parallel(2).words("-n0 --joblog").arg(&log).arg("--");
-    // TERM is nothing to them: one lasts as long as its pod lets it, the other one until it is told.
-    let job = r#"trap '' TERM; touch "$TMPDIR/begun"; until [ -e "$TMPDIR/go" ]; do sleep 0.2; done"#;
-    let mut run = cmd.arg(job).words("::: 1 2").start();
-    let task = run.task();
-    let both = until(LONG, "a job in either pod", || {
-        let pods = engine.pods_where(&task, "test -e \"$WOMM_TMPDIR/begun\"");
-        (pods.len() == 2).then_some(pods)
-    });
-    let [victim, other] = &both[..] else { unreachable!("there are two") };
-    let ask = |host: &str| project.ssh().arg(host).arg("uname -n").run();
-    let host = until(LONG, "the host that the pod is", || {
-        ["w001", "w002"].into_iter().find(|host| ask(host).text().trim() == victim.name)
-    });
-    let folder = project.run_folders().pop().expect("its run");
-    let lost = || fs::read_to_string(folder.join("lost.jsonl")).unwrap_or_default();
-    std::thread::scope(|scope| {
-        scope.spawn(|| engine.remove(victim)); // docker waits for the end
-        // One after the other: the first that finds it told to end was sent to it while its job still ran.
-        until(LONG, "a job that runs elsewhere", || {
-            assert_eq!(lost(), "", "the pod's own job still runs when the next one is sent to it");
-            let out = ask(host);
-            out.succeeds();
-            (out.text().trim() != victim.name).then_some(())
-        });
-    });
-    engine.inside(other, "touch \"$WOMM_TMPDIR/go\"").unwrap();
-    let out = run.finish();
-    out.exits(1).task();
-    let mut codes = joblog::codes(&log);
-    codes.sort_unstable();
-    assert_eq!(codes, [0, LOST]);
-    out.holds("one job is lost, and no more", out.stderr.contains("womm parallel: 1 job was lost"));
-    out.holds("why", out.stderr.lines().any(|line| line.contains(&victim.name) && line.contains("told to end")));
-    tell(
-        &project,
-        "jobs come to a pod that was told to end, while its own are given their last 2.5 s",
-        &out.other_stderr(),
-        "its own job lost: 255; those that come run in another pod, with their own codes",
-    );
 }
 
 /// As the kernel does it when files in memory are the greater part of it: process 1 is the one that has to go.
