@@ -141,7 +141,8 @@ impl Engine {
             }
             Self::Kube => {
                 let namespace = pod.namespace.as_str();
-                let args = ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0"];
+                let args =
+                    ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0", "--ignore-not-found"];
                 Self::kubectl(&args);
             }
         }
