@@ -5,7 +5,8 @@ use harness::fault::{is_soak, tell};
 use harness::{Engine, LONG, Pod, Running, joblog};
 use std::collections::BTreeSet;
 
-/// What each takes of this machine, where pods and workstation are one, measured with 200 pods; the rest is the others'.
+/// What each takes of this machine, where pods and workstation are one: an estimate, on the safe side of what 20 pods took. The
+/// rest is the others'.
 const POD_MIB: u32 = 24;
 const JOB_MIB: u32 = 4;
 const LEFT_MIB: u32 = 1024;
