@@ -5,7 +5,7 @@ use harness::fault::{is_soak, tell};
 use harness::{Engine, LONG, Pod, Running, joblog};
 use std::collections::BTreeSet;
 
-/// What each takes of this machine, where pods and workstation are one: an estimate, on the safe side of what 20 pods took. The
+/// What each takes of this machine, where pods and workstation are one: an estimate, not measured. The
 /// rest is the others'.
 const POD_MIB: u32 = 24;
 const JOB_MIB: u32 = 4;
