@@ -132,18 +132,28 @@ impl Engine {
     /// If the engine refuses.
     #[track_caller]
     pub fn remove_by_force(self, pod: &Pod) {
+        assert!(self.is_removed_by_force(pod), "{} was gone already", pod.name);
+    }
+
+    /// The same of a pod that may have gone by itself: whether it was still there.
+    ///
+    /// # Panics
+    /// If the engine refuses for another reason.
+    #[track_caller]
+    pub fn is_removed_by_force(self, pod: &Pod) -> bool {
         match self {
             Self::Docker => {
                 let out = Command::new("docker").args(["rm", "--force", &pod.name]).output().expect("can be run");
                 let why = String::from_utf8_lossy(&out.stderr);
-                let goes = ["No such container", "already in progress"].iter().any(|word| why.contains(word));
-                assert!(out.status.success() || goes, "docker rm --force {}: {why}", pod.name);
+                let gone = ["No such container", "already in progress"].iter().any(|word| why.contains(word));
+                assert!(out.status.success() || gone, "docker rm --force {}: {why}", pod.name);
+                !gone
             }
             Self::Kube => {
                 let namespace = pod.namespace.as_str();
                 let args =
                     ["delete", "pod", &pod.name, "-n", namespace, "--force", "--grace-period=0", "--ignore-not-found"];
-                Self::kubectl(&args);
+                !Self::kubectl(&args).is_empty()
             }
         }
     }

@@ -46,9 +46,10 @@ pub async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, 
         };
         let mut at_rx = places.subscribe(at).ok_or("no such place")?;
         at_rx.mark_unchanged();
-        let slot = tokio::select! {
+        let (at, slot) = tokio::select! {
             biased;
-            slot = places.slots(at).acquire_owned(), if of_run => Some(slot.map_err(|e| e.to_string())?),
+            slot = places.slots(at).acquire_owned(), if of_run => (at, Some(slot.map_err(|e| e.to_string())?)),
+            free = free_elsewhere(places, at), if of_run && places.guests => (free.0, Some(free.1)),
             changed = own_rx.changed(), if of_run => {
                 changed.map_err(gone)?;
                 continue;
@@ -57,9 +58,9 @@ pub async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, 
                 changed.map_err(gone)?;
                 continue;
             }
-            () = std::future::ready(()), if !of_run => None,
+            () = std::future::ready(()), if !of_run => (at, None),
         };
-        let state = at_rx.borrow().clone();
+        let state = places.subscribe(at).ok_or("no such place")?.borrow().clone();
         if let State::Up(pod, session, writes) = state {
             match session.open().await {
                 Ok(stream) => {
@@ -69,5 +70,58 @@ pub async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, 
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+}
+
+/// A slot that is free at another place. A pod that had guests before theirs came is full of them; who waited for one of
+/// them to end, hours maybe, would leave the pod idle that came for them.
+async fn free_elsewhere(places: &Places, full: usize) -> (usize, OwnedSemaphorePermit) {
+    let mut pause = LOOK_AGAIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        if let Some(free) = places.free_slot(full) {
+            return free;
+        }
+        // Thousands may wait, and each looks at all places.
+        pause = (pause * 2).min(LOOK_AGAIN * 10);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::tests::{Fake, Two, places_of, pod, second_pod};
+    use std::sync::Arc;
+
+    async fn found(places: &Arc<Places>, place: usize) -> Found {
+        let found = tokio::time::timeout(Duration::from_secs(60), find(places, place, true)).await;
+        found.expect("in time").expect("a pod")
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_place_is_full_of_guests_goes_to_the_pod_that_came_for_them() {
+        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, true);
+        places.add(pod());
+        let guest = found(&places, 1).await;
+        assert_eq!(guest.pod, pod(), "nobody else is there yet");
+        let late = tokio::time::timeout(LOOK_AGAIN * 5, find(&places, 0, true)).await;
+        assert!(late.is_err(), "there is no other pod with room");
+        places.add(second_pod());
+        let elsewhere = found(&places, 0).await;
+        assert_eq!(elsewhere.pod, second_pod());
+        drop(guest);
+        assert_eq!(found(&places, 0).await.pod, pod(), "its own is the first choice");
+    }
+
+    #[tokio::test]
+    async fn a_job_of_a_run_without_guests_waits_for_its_own_place() {
+        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, false);
+        places.add(pod());
+        places.add(second_pod());
+        let first = found(&places, 0).await;
+        let second = tokio::time::timeout(LOOK_AGAIN * 5, find(&places, 0, true)).await;
+        assert!(second.is_err(), "another pod has no files of its");
+        drop(first);
+        assert_eq!(found(&places, 0).await.pod, pod());
     }
 }

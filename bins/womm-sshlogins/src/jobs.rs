@@ -309,12 +309,8 @@ async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::Dial;
-    use crate::dial::tests::{Fake, missing, places, pod, up};
-    use futures::future::BoxFuture;
-    use womm_engine::{Error, Wire};
+    use crate::dial::tests::{Fake, Two, missing, places, pod, second_pod, up};
     use womm_wire::frame::MOST_DATA;
-    use womm_wire::record::Task;
 
     /// A job that comes to a pod whose wire carries nothing any more, and is given up.
     async fn given_up(command: usize, stdin: usize) {
@@ -350,15 +346,6 @@ mod tests {
         given_up(1 << 20, 20).await; // with stdin behind it that nobody takes
     }
 
-    /// Engines by the pods' names.
-    struct Two(Arc<Fake>, Arc<Fake>);
-
-    impl Dial for Two {
-        fn dial<'a>(&'a self, task: &'a Task, pod: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
-            if pod.name == "pod-1" { self.0.dial(task, pod) } else { self.1.dial(task, pod) }
-        }
-    }
-
     /// What comes back for a job whose pod goes while its wire is stuck; `full`: before the wire could take the job.
     async fn pod_goes(full: bool) -> (Kind, Vec<u8>) {
         let (fake, other) = (Fake::new(), Fake::new());
@@ -379,7 +366,7 @@ mod tests {
         frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
         frames::write(&mut ssh, Kind::Stdin, b"in").await.expect("taken");
         tokio::time::sleep(Duration::from_millis(300)).await;
-        places.add(Pod { name: "pod-2".into(), uid: "uid-2".into(), node: None });
+        places.add(second_pod());
         places.remove(&pod(), "it was deleted".into());
         let mut frame = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(20), frames::read(&mut ssh, &mut frame)).await;

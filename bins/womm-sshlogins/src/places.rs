@@ -1,8 +1,8 @@
 //! Places: where pods stand. A host of GNU parallel is a place, not a pod; pods come to places and go from them.
 //!
-//! A place that stays empty (a quota, a full cluster) sends its jobs to another one as guests, always the same while that
-//! lasts, because files that GNU parallel transfers must arrive where the job does. No pod gets more jobs of the run at
-//! once than it has slots, guests included.
+//! A place that stays empty (a quota, a full cluster) sends its jobs to another one as guests, the same while that lasts; a
+//! place that is full sends them where there is room. No pod gets more jobs of the run at once than it has slots, guests
+//! included. Runs whose files GNU parallel transfers have no guests: a file must arrive where its job does.
 
 use crate::dial::{self, Dial};
 use crate::dials::Dials;
@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use womm_stream::resumable::{Config, Writes};
 use womm_stream::session::Session;
 use womm_wire::pod::Pod;
@@ -144,6 +144,13 @@ impl Places {
         let host = (0..self.states.len()).filter(|place| is_up(*place)).min_by_key(|place| guests[*place])?;
         pods.hosts.insert(guest, host);
         Some(host)
+    }
+
+    /// A slot of a pod at another place, if one is free.
+    pub fn free_slot(&self, full: usize) -> Option<(usize, OwnedSemaphorePermit)> {
+        let others = (0..self.states.len()).filter(|place| *place != full);
+        let mut up = others.filter(|place| matches!(*self.states[*place].borrow(), State::Up(..)));
+        up.find_map(|place| Some((place, self.slots(place).try_acquire_owned().ok()?)))
     }
 
     /// The place has a pod of its own.

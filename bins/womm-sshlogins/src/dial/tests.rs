@@ -103,17 +103,35 @@ impl Dial for Arc<Fake> {
     }
 }
 
+/// The first pod's agent and the second's.
+pub struct Two(pub Arc<Fake>, pub Arc<Fake>);
+
+impl Dial for Two {
+    fn dial<'a>(&'a self, task: &'a Task, at: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        if *at == pod() { self.0.dial(task, at) } else { self.1.dial(task, at) }
+    }
+}
+
 pub fn pod() -> Pod {
     Pod { name: "pod-1".into(), uid: "uid-1".into(), node: None }
 }
 
+pub fn second_pod() -> Pod {
+    Pod { name: "pod-2".into(), uid: "uid-2".into(), node: None }
+}
+
 /// One place, and the run folder, which is there as long as it is held.
 pub fn places(dialler: Box<dyn Dial>) -> (tempfile::TempDir, Arc<Places>) {
+    places_of(dialler, 1, true)
+}
+
+/// So many places, for one job each.
+pub fn places_of(dialler: Box<dyn Dial>, pods: u32, guests: bool) -> (tempfile::TempDir, Arc<Places>) {
     let run = tempfile::tempdir().expect("a folder");
     let path = run.path().to_string_lossy().into_owned();
-    let task = Task { id: "abcdefgh".into(), run: path, pods: 1, procs_per_pod: 1, ..Task::default() };
+    let task = Task { id: "abcdefgh".into(), run: path, pods, procs_per_pod: 1, ..Task::default() };
     let stream = Config { interval: pace(1) * 2, ..Config::default() };
-    (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, true)))
+    (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, guests)))
 }
 
 /// The session at the only place, as soon as there is one.
