@@ -1,5 +1,6 @@
 //! README's transcripts: what a test types and sees is what is there. WOMM_UPDATE_README=1 writes it there.
 
+use crate::Terminal;
 use crate::screen::without;
 use std::fs;
 use std::path::Path;
@@ -24,6 +25,29 @@ pub fn has(test: &str, transcript: &str) {
         return;
     }
     assert!(there == block, "README has other steps than these; WOMM_UPDATE_README=1 writes them there:\n{block}");
+}
+
+/// Types the steps that are the same wherever the jobs are to run, once `womm setup` has asked all that it asks before its
+/// shell; what was seen from the start.
+///
+/// # Panics
+/// If they lead to something else.
+#[track_caller]
+pub fn after_the_questions(mut terminal: Terminal) -> String {
+    terminal.line("$ ", "sudo apt-get -qq update");
+    terminal.line("$ ", "sudo apt-get -qq install hello");
+    terminal.line("$ ", "export GREETING=hey");
+    terminal.line("$ ", "hello --greeting=\"$GREETING\"");
+    terminal.line("$ ", "exit");
+    terminal.answer("Does it work? y/n", "y\n");
+    terminal.until("my machine");
+    terminal.line("$ ", "womm parallel -k --kube-pods 2 -- 'hello --greeting=\"$GREETING, {}\"' ::: you me");
+    terminal.until("deleted");
+    terminal.until("$ ");
+    terminal.keys("exit\n");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, 0, "{seen}");
+    seen
 }
 
 /// What a terminal got, without the bars of a push: they are as wide as it is, and go on in its next row without a new line.

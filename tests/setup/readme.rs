@@ -16,19 +16,7 @@ fn its_first_steps_lead_to_the_first_result() {
     terminal.answer("Where do you want to run jobs?", "1\n");
     terminal.answer("How do you want to share", "\n");
     terminal.answer("base image", &format!("{}\n", world.base()));
-    terminal.line("$ ", "sudo apt-get -qq update");
-    terminal.line("$ ", "sudo apt-get -qq install hello");
-    terminal.line("$ ", "export GREETING=hey");
-    terminal.line("$ ", "hello --greeting=\"$GREETING\"");
-    terminal.line("$ ", "exit");
-    terminal.answer("Does it work? y/n", "y\n");
-    terminal.until("my machine");
-    terminal.line("$ ", "womm parallel -k --kube-pods 2 -- 'hello --greeting=\"$GREETING, {}\"' ::: you me");
-    terminal.until("deleted");
-    terminal.until("$ ");
-    terminal.keys("exit\n");
-    let (code, seen) = terminal.finish();
-    assert_eq!(code, 0, "{seen}");
+    let seen = readme::after_the_questions(terminal);
     world.only_the_image_was_made();
     readme::has("tests/setup/readme.rs", &readme::shown(&world.text(&seen)));
 }
