@@ -115,7 +115,8 @@ fn the_load_ends_with_ctr() {
     let cluster = format!("wommend{}", std::process::id());
     let kubeconfig = kubeconfig(&project, &cluster);
     let words = "setup --yes --engine kube --share none --base";
-    let setup = project.cmd("womm-image").words(words).arg(image::base()).env("KUBECONFIG", &kubeconfig);
+    let base = Labelled::new(&project);
+    let setup = project.cmd("womm-image").words(words).arg(base.name()).env("KUBECONFIG", &kubeconfig);
     let node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &\necho no room >&2\nexit 3");
     let out = setup.clone().run();
     out.exits(3);
@@ -124,9 +125,9 @@ fn the_load_ends_with_ctr() {
         "why, last",
         last.starts_with("womm-image: ") && [&node.0, "no room"].iter().all(|word| last.contains(*word)),
     );
+    base.nothing_was_made();
     drop(node);
     let _node = Node::with_ctr(&cluster, "#!/bin/sh\ncat >/dev/null\nsleep 1000 &");
     setup.run().succeeds();
-    let name = project.womm_file()["image"].as_str().unwrap().to_owned();
-    tool("docker", ["image", "rm", "--force", &name]);
+    base.only_was_made(project.womm_file()["image"].as_str().unwrap());
 }
