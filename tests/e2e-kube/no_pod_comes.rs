@@ -1,4 +1,5 @@
-//! Pods that don't come: why is said within 15 s, in words and numbers, and the run ends if none can come.
+//! Pods that don't come: why is said within 15 s (an image behind an init container: when kubelet says it), in words and numbers, and
+//! the run ends if none can come.
 
 use crate::cluster::{
     LITTLE, Namespace, SAID, SAID_BY_KUBELET, apply, gone, is_clean, no_pod, no_pod_comes, no_pod_comes_after, project,
