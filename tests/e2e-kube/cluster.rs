@@ -11,9 +11,6 @@ use std::time::{Duration, Instant};
 pub const NEVER_STARTED: i32 = 125;
 /// What can't work is said within.
 pub const SAID: Duration = Duration::from_secs(15);
-/// Behind an init container kubelet may say in a pod's status that an image can't be pulled only when it tries again: after
-/// 10 s and half as much by chance (kubernetes, `pkg/kubelet/pod_workers.go`: `backOffPeriod`, `workerBackOffPeriodJitterFactor`).
-pub const SAID_BY_KUBELET: Duration = Duration::from_secs(15);
 /// A cluster that does not answer, or refuses us, has been waited for this long at most.
 pub const QUICK: Duration = Duration::from_secs(30);
 /// A job on a pod that is up, or is to be made.
@@ -209,31 +206,20 @@ pub fn no_pod(out: &Outcome, words: &[&str]) {
 /// The same of a run whose Deployment is made at first; it is said no later than [`SAID`] after that.
 #[track_caller]
 pub fn no_pod_comes(cmd: Cmd, words: &[&str]) {
-    no_pod_comes_after(Duration::ZERO, cmd, words);
-}
-
-/// The same where the cluster takes a while to say it itself.
-#[track_caller]
-pub fn no_pod_comes_after(cluster: Duration, cmd: Cmd, words: &[&str]) {
-    let mut run = cmd.deadline(cluster + SAID + SAID).start();
+    let mut run = cmd.deadline(SAID + SAID).start();
     run.task();
-    says_within(&mut run, cluster + SAID, words);
+    says(&mut run, words);
     no_pod(&run.finish(), words);
 }
 
 /// Waits until a running run says all of these words in one line, and no longer than [`SAID`].
 #[track_caller]
 pub fn says(run: &mut Running, words: &[&str]) {
-    says_within(run, SAID, words);
-}
-
-#[track_caller]
-fn says_within(run: &mut Running, limit: Duration, words: &[&str]) {
     let since = Instant::now();
     run.until(&format!("a line with {words:?}"), |run| {
         run.stderr().lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
     });
-    assert!(since.elapsed() <= limit, "it took {:?} to say {words:?}", since.elapsed());
+    assert!(since.elapsed() <= SAID, "it took {:?} to say {words:?}", since.elapsed());
 }
 
 /// A namespace of a test's own, for as long as this lives.

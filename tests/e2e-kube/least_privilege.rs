@@ -1,6 +1,6 @@
 //! A user with no more rights than docs name: no nodes, no ReplicaSets, nothing outside the namespace.
 
-use crate::cluster::{LITTLE, SAID_BY_KUBELET, beside, gone, lives_in, no_pod_comes_after, open, project, says};
+use crate::cluster::{LITTLE, beside, gone, lives_in, no_pod_comes, open, project, says};
 use harness::{Project, Signal, joblog};
 
 fn as_team(project: &Project, pods: u32) -> harness::Cmd {
@@ -53,5 +53,5 @@ fn an_image_that_is_missing() {
     let project = project();
     let image = format!("{}/no-such-image:7", std::env::var("WOMM_TEST_REGISTRY").unwrap());
     let cmd = as_team(&project, 1).args(["--image", &image]).words("-- echo ran ::: 1");
-    no_pod_comes_after(SAID_BY_KUBELET, cmd, &[&image, "not found"]);
+    no_pod_comes(cmd, &[&image, "not found"]);
 }

@@ -1,10 +1,6 @@
-//! Pods that don't come: why is said within 15 s (an image behind an init container: when kubelet says it), in words and numbers, and
-//! the run ends if none can come.
+//! Pods that don't come: why is said within 15 s, in words and numbers, and the run ends if none can come.
 
-use crate::cluster::{
-    LITTLE, Namespace, SAID, SAID_BY_KUBELET, apply, gone, is_clean, no_pod, no_pod_comes, no_pod_comes_after, project,
-    says,
-};
+use crate::cluster::{LITTLE, Namespace, SAID, apply, gone, is_clean, no_pod, no_pod_comes, project, says};
 use harness::{LONG, joblog};
 use serde_json::json;
 
@@ -81,7 +77,7 @@ fn an_image_that_is_missing() {
     let project = project();
     let image = format!("{}/no-such-image:7", std::env::var("WOMM_TEST_REGISTRY").unwrap());
     let cmd = project.parallel(2).args(["--image", &image]).words(LITTLE).words("-- echo ran ::: 1");
-    no_pod_comes_after(SAID_BY_KUBELET, cmd, &[&image, "can't be pulled", "not found", "womm setup"]);
+    no_pod_comes(cmd, &[&image, "can't be pulled", "not found", "womm setup"]);
 }
 
 #[test]

@@ -72,8 +72,9 @@ fn keys_are_the_shells() {
     terminal.until("prompt> ");
     terminal.keys("echo $? is the st''atus\n");
     terminal.until("130 is the status");
-    terminal.keys("echo ca''t; cat\n");
-    terminal.until("cat\r\n");
+    // What it waits for is not on the line that is typed: the terminal's echo of `line` must not come before it.
+    terminal.keys("echo rea''dy; cat\n");
+    terminal.until("ready\r\n");
     terminal.keys("line\n");
     terminal.until("line\r\nline");
     terminal.keys("\x04"); // ^D ends cat's stdin

@@ -107,7 +107,7 @@ pub fn reasons(given: &Value) -> Vec<String> {
             match reasons::phase(&pod, known) {
                 Phase::Over(words) => said.push(words),
                 Phase::Coming(why) => {
-                    let why = reasons::better(why, &events);
+                    let why = reasons::better(why, &pod, &events);
                     said.push(why.words.clone());
                     missing.coming.push((why, since));
                 }

@@ -569,12 +569,17 @@ fn exceeded(rest: &str) -> Why {
 
 // ---- events
 
+/// How an event begins whose image could not be pulled. Source: kubernetes, `pkg/kubelet/images/image_manager.go`.
+const PULL_FAILED: &str = "Failed to pull image \"";
+
 /// What the newest telling event of a pod adds to "containers are being made" or "no node has room".
-pub(super) fn better(why: Why, events: &[Event]) -> Why {
-    let newest = |reasons: &[&str]| {
+pub(super) fn better(why: Why, pod: &Pod, events: &[Event]) -> Why {
+    let newest_that = |reasons: &[&str], begins: &str| {
         let told = events.iter().filter(|e| e.reason.as_deref().is_some_and(|r| reasons.contains(&r)));
+        let told = told.filter(|event| event.message.as_deref().unwrap_or_default().starts_with(begins));
         told.max_by_key(|event| when(event)).and_then(|event| event.message.as_deref()).map(sentence)
     };
+    let newest = |reasons: &[&str]| newest_that(reasons, "");
     if why.unscheduled {
         return match newest(&["TriggeredScaleUp"]) {
             Some(said) => Why { words: format!("the cluster adds nodes: {said}"), patience: None, ..why },
@@ -583,6 +588,13 @@ pub(super) fn better(why: Why, events: &[Event]) -> Why {
     }
     if !why.ordinary {
         return why;
+    }
+    // Kubelet writes a failed pull into the pod's status when it looks at the pod again; behind an init container that is
+    // 10 to 15 s later (kubernetes, `pkg/kubelet/pod_workers.go`: `backOffPeriod`, `workerBackOffPeriodJitterFactor`).
+    if let Some(said) = newest_that(&["Failed"], PULL_FAILED) {
+        let name = quoted(&said).unwrap_or_default();
+        let tail = said.get(PULL_FAILED.len() + name.len()..).unwrap_or_default().trim_start_matches(['"', ':', ' ']);
+        return image(name, tail, pull_secret(pod));
     }
     let troubles =
         ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "NetworkNotReady", "FailedCreatePodContainer"];
@@ -896,14 +908,56 @@ mod tests {
             serde_json::from_value(event).expect("an event")
         };
         let sizes = [node("4", "64Gi", "True").expect("ready")];
-        let scaled =
-            better(unscheduled(Some(&sizes)), &[event("TriggeredScaleUp", "pod triggered scale-up: [{g 1->2}]")]);
+        let empty = pod(json!({}));
+        let scaled = better(
+            unscheduled(Some(&sizes)),
+            &empty,
+            &[event("TriggeredScaleUp", "pod triggered scale-up: [{g 1->2}]")],
+        );
         assert_eq!(scaled.patience, None);
-        let ordinary = || why(&pod(json!({})));
-        assert_eq!(better(ordinary(), &[event("Pulling", "x")]).words, "the image is being pulled");
-        assert_eq!(better(ordinary(), &[event("Pulling", "x"), event("Pulled", "x")]), ordinary());
-        let failed = better(ordinary(), &[event("FailedMount", "no disk.")]);
+        let told = |events: &[Event]| better(why(&empty), &empty, events);
+        assert_eq!(told(&[event("Pulling", "x")]).words, "the image is being pulled");
+        assert_eq!(told(&[event("Pulling", "x"), event("Pulled", "x")]), why(&empty));
+        let failed = told(&[event("FailedMount", "no disk.")]);
         assert_eq!(failed.words, "the node can't make the container: no disk");
+    }
+
+    /// As kubelet 1.34 with containerd says it, first in an event, then in the status.
+    #[test]
+    fn a_pull_that_failed_is_the_same_in_an_event_and_in_the_status() {
+        let said = "rpc error: code = NotFound desc = failed to pull and unpack image \"r:5000/no:7\": failed to resolve \
+                    reference \"r:5000/no:7\": r:5000/no:7: not found";
+        let event = |reason: &str, message: &str, at: &str| -> Event {
+            let event = json!({"metadata": {}, "involvedObject": {}, "reason": reason, "message": message,
+                "lastTimestamp": at});
+            serde_json::from_value(event).expect("an event")
+        };
+        let events = [
+            event("Pulling", "Pulling image \"r:5000/no:7\"", "2024-05-06T07:08:09Z"),
+            event("Failed", &format!("Failed to pull image \"r:5000/no:7\": {said}"), "2024-05-06T07:08:10Z"),
+            event("Failed", "Error: ErrImagePull", "2024-05-06T07:08:10Z"),
+            event("Pulled", "Successfully pulled image \"agent\"", "2024-05-06T07:08:08Z"),
+        ];
+        let mut waits = pod(json!({}));
+        let by_event = better(why(&waits), &waits, &events);
+        let state = json!({"waiting": {"reason": "ErrImagePull", "message": said}});
+        let by_status = why(&pod(job(state, json!({"image": "r:5000/no:7"}))));
+        assert_eq!(by_event, by_status);
+        assert_eq!(
+            by_event.words,
+            "image \"r:5000/no:7\" can't be pulled: not found: is its name right? `womm setup` makes and pushes one"
+        );
+        assert_eq!(by_event.patience, Some(REFUSED_IMAGE));
+        if let Some(spec) = waits.spec.as_mut() {
+            spec.image_pull_secrets = Some(vec![LocalObjectReference { name: "mine".into() }]);
+        }
+        let barred = event("Failed", "Failed to pull image \"r/i\": 401 Unauthorized", "2024-05-06T07:08:10Z");
+        assert!(better(why(&waits), &waits, &[barred]).words.contains("pull secret \"mine\""));
+        // Whatever stands there.
+        for message in ["Failed to pull image \"", "Failed to pull image \"é", "Failed to pull image \"\": ", "Failed"]
+        {
+            better(why(&waits), &waits, &[event("Failed", message, "2024-05-06T07:08:10Z")]);
+        }
     }
 
     #[test]

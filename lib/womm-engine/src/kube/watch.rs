@@ -228,6 +228,8 @@ struct Known {
     state: Option<(Option<Duration>, bool)>,
     /// A reason with more to it than the present one has.
     clear: Option<Why>,
+    /// What its events said of a failure that its status does not tell yet.
+    told: Option<Why>,
     /// It is not there any more.
     deleted: bool,
 }
@@ -371,9 +373,10 @@ impl<'a> Follower<'a> {
         let uid = pod.uid().unwrap_or_default();
         match self.pods.get_mut(&uid) {
             Some(known) => known.pod = pod,
-            None => drop(
-                self.pods.insert(uid, Known { pod, since: Instant::now(), state: None, clear: None, deleted: false }),
-            ),
+            None => drop(self.pods.insert(
+                uid,
+                Known { pod, since: Instant::now(), state: None, clear: None, told: None, deleted: false },
+            )),
         }
     }
 
@@ -473,11 +476,22 @@ impl<'a> Follower<'a> {
             }
             let name = known.pod.name_any();
             need.unscheduled |= why.unscheduled;
-            if (why.unscheduled || why.ordinary) && need.stuck.len() < MOST_STUCK {
-                need.stuck.push(name.clone());
-            }
-            if let Some(events) = survey.events.get(&name) {
-                why = reasons::better(why, events);
+            known.told = known.told.take().filter(|_| why.ordinary);
+            if let Some(told) = &known.told {
+                why = told.clone();
+            } else {
+                if (why.unscheduled || why.ordinary) && need.stuck.len() < MOST_STUCK {
+                    need.stuck.push(name.clone());
+                }
+                if let Some(events) = survey.events.get(&name) {
+                    let was_ordinary = why.ordinary;
+                    why = reasons::better(why, &known.pod, events);
+                    if was_ordinary && why.patience.is_some() {
+                        // It stays so until the status says more, and the next of many pods are asked for theirs.
+                        known.told = Some(why.clone());
+                        known.clear = Some(why.clone()).filter(|why| !why.vague);
+                    }
+                }
             }
             // Words may change with each try (a port number); what they come to does not.
             let state = Some((why.patience, why.ordinary));
