@@ -60,8 +60,7 @@ pub async fn find(places: &Places, place: usize, of_run: bool) -> Result<Found, 
             }
             () = std::future::ready(()), if !of_run => (at, None),
         };
-        let state = places.subscribe(at).ok_or("no such place")?.borrow().clone();
-        if let State::Up(pod, session, writes) = state {
+        if let Some(State::Up(pod, session, writes)) = places.state(at) {
             match session.open().await {
                 Ok(stream) => {
                     return Ok(Found { pod, stream, session: session.ended(), slot, writes: writes.from_now() });

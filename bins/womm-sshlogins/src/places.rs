@@ -124,6 +124,11 @@ impl Places {
         self.states.get(place).map(watch::Sender::subscribe)
     }
 
+    /// What is of a place now.
+    pub fn state(&self, place: usize) -> Option<State> {
+        self.states.get(place).map(|state| state.borrow().clone())
+    }
+
     /// The slots of the pod at a place.
     pub fn slots(&self, place: usize) -> Arc<Semaphore> {
         self.slots[place].clone()

@@ -207,7 +207,7 @@ async fn pass(seconds: u64) {
 }
 
 fn state(places: &Places) -> State {
-    places.subscribe(0).expect("there").borrow().clone()
+    places.state(0).expect("there")
 }
 
 #[tokio::test(start_paused = true)]
