@@ -17,27 +17,30 @@ fn engine() -> Engine {
     engine
 }
 
-/// Jobs in five pods on three nodes, and the node with the most of them.
-fn at_work(project: Project, length: Duration, options: impl FnOnce(Cmd) -> Cmd) -> (Work, String) {
+/// Jobs in five pods on three nodes.
+struct Scene {
+    work: Work,
+    /// The node with the most of them.
+    node: String,
+    /// The pods there.
+    pods: Vec<Pod>,
+    /// Their jobs.
+    jobs: Vec<u32>,
+}
+
+fn at_work(project: Project, length: Duration, options: impl FnOnce(Cmd) -> Cmd) -> Scene {
     machines::well();
     let work = Work::start(project, Shape::outlasting(length), options);
-    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_node: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
     for pod in work.pods() {
-        *count.entry(engine().node(&pod)).or_default() += 1;
+        by_node.entry(engine().node(&pod)).or_default().push(pod);
     }
-    assert!(count.len() > 1, "pods are on several nodes: {count:?}");
-    let node = count.into_iter().max_by_key(|(_, pods)| *pods).unwrap().0;
-    (work, node)
-}
-
-fn on(work: &Work, node: &str) -> Vec<Pod> {
-    work.pods().into_iter().filter(|pod| engine().node(pod) == node).collect()
-}
-
-fn jobs_on(work: &Work, node: &str) -> Vec<u32> {
-    let mut jobs: Vec<u32> = on(work, node).iter().flat_map(|pod| work.jobs_in(pod)).collect();
+    assert!(by_node.len() > 1, "pods are on several nodes: {by_node:?}");
+    let (node, pods) = by_node.into_iter().max_by_key(|(_, pods)| pods.len()).unwrap();
+    let mut jobs: Vec<u32> = pods.iter().flat_map(|pod| work.jobs_in(pod)).collect();
     jobs.sort_unstable();
-    jobs
+    assert_eq!(jobs.len(), pods.len() * 4, "every slot has a job: {jobs:?} are on {node}, in {pods:?}");
+    Scene { work, node, pods, jobs }
 }
 
 /// Whose jobs stand still while something is broken.
@@ -51,9 +54,7 @@ enum Feels {
 
 /// Something breaks for a while, and no pod with it.
 fn none_is_lost(fault: &str, length: Duration, feels: Feels, breaks: impl FnOnce(&str) -> Broken) {
-    let (mut work, node) = at_work(engine().project(), length, |cmd| cmd);
-    let jobs = jobs_on(&work, &node);
-    assert_eq!(jobs.len(), on(&work, &node).len() * 4, "every slot has a job");
+    let Scene { mut work, node, jobs, .. } = at_work(engine().project(), length, |cmd| cmd);
     let broken = breaks(&node);
     match feels {
         Feels::Node => work.stand_still(&jobs),
@@ -119,13 +120,11 @@ fn a_node_is_gone_for_good() {
     let tolerations = [tolerates("not-ready"), tolerates("unreachable")];
     let patch = json!({"spec": {"template": {"spec": {"tolerations": tolerations}}}});
     let patch = project.write("patch.json", patch.to_string());
-    let (mut work, node) = at_work(project, waits + noticed, |cmd| match waits.as_secs() {
+    let scene = at_work(project, waits + noticed, |cmd| match waits.as_secs() {
         120 => cmd,
         _ => cmd.arg("--kube-patch").arg(patch),
     });
-    let (victims, jobs) = (on(&work, &node), jobs_on(&work, &node));
-    let all: Vec<_> = work.pods().iter().map(|pod| (pod.name.clone(), work.jobs_in(pod))).collect();
-    assert_eq!(jobs.len(), victims.len() * 4, "every slot has a job: {all:?}");
+    let Scene { mut work, node, pods: victims, jobs } = scene;
     let gone = machines::unplug(&node);
     let since = Instant::now();
     work.says(&victims.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>());

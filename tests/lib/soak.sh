@@ -201,7 +201,7 @@ soak_take_down() {
 soak_one() {
 	[ "$(date +%s)" -lt "$soak_until" ] || return 0
 	# Another call may have been at it meanwhile.
-	soak_lacking | cut -d ' ' -f 2- | grep -qxF "$1" || return 0
+	soak_lacking | cut -d ' ' -f 2- | grep -qxF -e "$1" || return 0
 	read -r engine target test <<-END
 	$1
 	END
