@@ -56,6 +56,10 @@ fn binary_stdin_comes_back_equal() {
     // A command that reads none of it, and one that ends while it is still sent.
     project.ssh().args(["w001", "true"]).stdin(&noise).run().succeeds();
     project.ssh().args(["w001", "head -c 3"]).stdin(b"abcdef").run().succeeds().writes("abc");
+    // Who feeds it has a moment for the rest, as over OpenSSH, and does not die of SIGPIPE.
+    let feeds = "{ printf abc; sleep 0.1; head -c 1000000 noise; echo $? >fed; } | womm ssh w001 'head -c 3'";
+    project.sh(feeds).run().succeeds().writes("abc");
+    assert_eq!(std::fs::read_to_string(project.at("fed")).unwrap(), "0\n");
     close(run);
 }
 

@@ -29,6 +29,7 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
         sent: 0,
         stdin: if request.no_stdin { Stdin::Ended } else { Stdin::Open },
         stdin_ended: request.no_stdin,
+        fed: false,
         under_way: 0,
         stdout_bytes: 0,
         stderr_bytes: 0,
@@ -81,6 +82,8 @@ struct Relay {
     stdin: Stdin,
     /// Whether stdin itself has ended, not just the job's interest in it.
     stdin_ended: bool,
+    /// Whether somebody has written into our stdin.
+    fed: bool,
     under_way: usize,
     stdout_bytes: u64,
     stderr_bytes: u64,
@@ -161,6 +164,7 @@ impl Relay {
                 self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
             }
             Ok(n) => {
+                self.fed = true;
                 self.under_way += n + HEADER;
                 self.to_send.extend_from_slice(&encode(Kind::Stdin, &buffer[..n]));
             }
@@ -211,21 +215,23 @@ impl Relay {
 
     /// Reads what a feeder of our stdin is about to write and the job did not want, up to what would have been under
     /// way had the job lasted longer: else it depends on who is faster whether GNU parallel's feeder dies of SIGPIPE.
-    /// Only of a pipe, and only what comes at once: a feeder that pauses must not keep us.
+    /// Only of a pipe, and only what comes soon: a feeder that pauses must not keep us. One that has begun gets its
+    /// turn on a busy machine, too.
     fn take_leavings(&self) {
         let stdin = io::stdin();
         let is_pipe = rustix::fs::fstat(&stdin)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
         let mut room = STDIN_WINDOW.saturating_sub(self.under_way);
         let mut buffer = vec![0; MOST_DATA];
+        let mut fed = self.fed;
         while is_pipe && !self.stdin_ended && room > 0 {
-            let soon = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let soon = Timespec { tv_sec: 0, tv_nsec: if fed { 500_000_000 } else { 20_000_000 } };
             match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&soon)) {
                 Ok(1) => {}
                 _ => return,
             }
             match rustix::io::read(stdin.as_fd(), &mut buffer) {
-                Ok(n) if n > 0 => room = room.saturating_sub(n),
+                Ok(n) if n > 0 => (fed, room) = (true, room.saturating_sub(n)),
                 _ => return,
             }
         }
