@@ -162,62 +162,89 @@ impl Nodes {
     fn anchor(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
         let mut missing = vec![];
         let mut at = id;
-        loop {
+        let mut reached = loop {
             if at == ROOT {
-                break;
+                break Arc::clone(&self.root);
             }
             if let Some(kept) = self.descriptors.get((at, Use::Anchor)) {
-                if at == id {
-                    return Ok(kept);
-                }
-                break;
+                break kept;
             }
             missing.push(at);
-            let node = self.node(at)?;
+            let node = match self.node(at) {
+                Err(error) if at != id => return self.anchor_elsewhere(id, error),
+                node => node?,
+            };
             if node.unlinked {
-                break;
+                break Arc::clone(&self.root);
             }
             at = node.folder;
             if missing.len() > MOST_DEEP {
                 return Err(Error::Stale);
             }
-        }
-        let mut reached = Arc::clone(&self.root);
+        };
         for node in missing.into_iter().rev() {
-            let descriptor = self.reach(node, OFlags::PATH)?;
+            let descriptor = match self.reach(node, OFlags::PATH) {
+                Err(error) if node != id => return self.anchor_elsewhere(id, error),
+                opened => opened?,
+            };
             reached = self.descriptors.put((node, Use::Anchor), descriptor);
         }
         Ok(reached)
     }
 
+    /// A folder above where it was seen last can't be reached: a file may have names in others.
+    fn anchor_elsewhere(&self, id: NodeId, error: Error) -> Result<Arc<OwnedFd>> {
+        let descriptor = self.reach_elsewhere(id, OFlags::PATH, error)?;
+        Ok(self.descriptors.put((id, Use::Anchor), descriptor))
+    }
+
     /// Opens a node wherever it was seen.
     fn reach(&self, id: NodeId, flags: OFlags) -> Result<OwnedFd> {
         let node = self.node(id)?;
-        let mode = rustix::fs::Mode::empty();
-        let try_at = |folder: NodeId, name: &Name| -> Result<Option<OwnedFd>> {
-            let opened = self.kept_folder(folder).and_then(|at| confined::open(at, name.as_bytes(), flags, mode));
-            match opened {
-                Ok(opened) if self.identity(&Seen::of(&opened)?) == node.identity => Ok(Some(opened)),
-                Ok(_) | Err(Error::Stale | Error::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO)) => {
-                    Ok(None)
-                }
-                Err(error) => Err(error),
-            }
-        };
         if node.unlinked {
             let folder = self.unlinked.folder(&self.root)?;
-            return confined::open(folder, Unlinked::entry(id).as_bytes(), flags, mode);
+            return confined::open(folder, Unlinked::entry(id).as_bytes(), flags, rustix::fs::Mode::empty());
         }
-        if let Some(opened) = try_at(node.folder, &node.name)? {
-            return Ok(opened);
+        match self.reach_at(node.identity, node.folder, &node.name, flags) {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => self.reach_elsewhere(id, flags, Error::Stale),
+            Err(error) => self.reach_elsewhere(id, flags, error),
         }
+    }
+
+    /// The same by its further names. Where it is at none of them, it is gone, unless there was an error: then it may be there.
+    fn reach_elsewhere(&self, id: NodeId, flags: OFlags, mut error: Error) -> Result<OwnedFd> {
+        let identity = self.node(id)?.identity;
         let others = self.table().names(id)?;
         for (folder, name) in others {
-            if let Some(opened) = try_at(folder, &name)? {
-                return Ok(opened);
+            match self.reach_at(identity, folder, &name, flags) {
+                Ok(Some(opened)) => return Ok(opened),
+                Err(other) if error == Error::Stale => error = other,
+                Ok(None) | Err(_) => {}
             }
         }
-        Err(Error::Stale)
+        Err(error)
+    }
+
+    /// None: it is not at this name.
+    fn reach_at(&self, identity: Identity, folder: NodeId, name: &Name, flags: OFlags) -> Result<Option<OwnedFd>> {
+        let is_not_there = |error| {
+            matches!(error, Error::Stale | Error::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO))
+        };
+        let at = match self.kept_folder(folder) {
+            Err(error) if is_not_there(error) => return Ok(None),
+            at => at?,
+        };
+        match confined::open(&at, name.as_bytes(), flags, rustix::fs::Mode::empty()) {
+            Ok(opened) => Ok((self.identity(&Seen::of(&opened)?) == identity).then_some(opened)),
+            Err(error) if is_not_there(error) => Ok(None),
+            // Something else may have the name now, and say it of itself: a folder is not opened for writing.
+            Err(error) => match Seen::at(&at, name.as_bytes()) {
+                Ok(seen) if self.identity(&seen) != identity => Ok(None),
+                Err(now) if is_not_there(now) => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     fn kept_folder(&self, id: NodeId) -> Result<Arc<OwnedFd>> {

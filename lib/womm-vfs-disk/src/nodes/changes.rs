@@ -169,6 +169,24 @@ impl Nodes {
         Ok((id, seen))
     }
 
+    /// Around what gives a node a name, which is noted first, so that a SIGKILL in between leaves a place where it is found. If it is
+    /// refused, the name is another's, or nobody's: the node is not to be looked for there.
+    fn naming(
+        &self,
+        id: Option<NodeId>,
+        folder: NodeId,
+        name: &Name,
+        what: impl FnOnce() -> std::result::Result<(), Errno>,
+    ) -> Result<()> {
+        let Some(id) = id else { return Ok(what()?) };
+        self.table().add_name(id, folder, name)?;
+        let done = what();
+        if done.is_err() {
+            let _harmless = self.table().drop_name(id, folder, name); // on a full disk: what is found there is compared
+        }
+        Ok(done?)
+    }
+
     pub(crate) fn link(&self, id: NodeId, folder: NodeId, name: &Name) -> Result<FolderChange> {
         let here = self.folder(folder)?;
         let node = self.node(id)?;
@@ -186,8 +204,7 @@ impl Nodes {
         let ((), change) = self.changing(folder, &here, |at| {
             let way = xattr::way_to(self.anchor(id)?);
             let flags = AtFlags::SYMLINK_FOLLOW; // of the way: what it leads to is opened, be it a symlink
-            self.table().add_name(id, folder, name)?;
-            Ok(linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags)?)
+            self.naming(Some(id), folder, name, || linkat(rustix::fs::CWD, &way[..], at, name.as_bytes(), flags))
         })?;
         self.bump(id)?;
         Ok(change)
@@ -267,11 +284,7 @@ impl Nodes {
             self.before_unlink(replaced_id, &new.at, to.1)?;
         }
         let moved = self.table().find(found.identity)?;
-        if let Some(moved) = moved {
-            // First, so that a SIGKILL in between leaves a place where it is found.
-            self.table().add_name(moved, to.0, to.1)?;
-        }
-        renameat(&old.at, from.1.as_bytes(), &new.at, to.1.as_bytes())?;
+        self.naming(moved, to.0, to.1, || renameat(&old.at, from.1.as_bytes(), &new.at, to.1.as_bytes()))?;
         if let Some(moved) = moved {
             self.after_rename(moved, from, to)?;
         }

@@ -90,6 +90,61 @@ async fn a_name_that_others_gave_is_a_second_way() {
 }
 
 #[tokio::test]
+async fn a_name_that_others_gave_to_something_else_is_not_in_the_way() {
+    let mut export = Export::fresh();
+    let root = export.vfs.root();
+    for (name, second) in [("folder", "2nd"), ("socket", "3rd"), ("file", "4th")] {
+        let file = export.make(root, name, &new_file()).await.unwrap();
+        export.write(file, b"x").await.unwrap();
+        export.vfs.link(&cx(), file, root, &named(second)).await.unwrap();
+        fs::remove_file(export.at(name)).unwrap();
+        match name {
+            "folder" => fs::create_dir(export.at(name)).unwrap(),
+            "socket" => drop(std::os::unix::net::UnixListener::bind(export.at(name)).unwrap()),
+            _ => fs::write(export.at(name), "theirs").unwrap(),
+        }
+        export = export.restart();
+        assert_eq!(export.content(file).await.unwrap(), "x", "{name}");
+        export.write(file, b"y").await.unwrap();
+        assert_eq!(fs::read(export.at(second)).unwrap(), b"y");
+        // Where it has no other, it is gone, and does not say what the other would.
+        fs::remove_file(export.at(second)).unwrap();
+        export = export.restart();
+        assert_eq!(export.content(file).await, Err(Error::Stale), "{name}");
+    }
+    assert_eq!(fs::read(export.at("file")).unwrap(), b"theirs");
+}
+
+#[tokio::test]
+async fn a_folder_that_others_remove_takes_no_file_along_that_has_another_name() {
+    let mut export = Export::fresh();
+    let root = export.vfs.root();
+    fs::create_dir_all(export.at("a/b")).unwrap();
+    fs::write(export.at("a/b/file"), "x").unwrap();
+    let file = export.walk("a/b/file").await.unwrap().id;
+    export.vfs.link(&cx(), file, root, &named("second")).await.unwrap();
+    fs::remove_dir_all(export.at("a")).unwrap();
+    export = export.restart();
+    assert_eq!(export.getattr(file).await.unwrap().links, 1);
+    assert_eq!(export.content(file).await.unwrap(), "x");
+}
+
+/// It is looked for neither there nor, for that, in itself.
+#[tokio::test]
+async fn a_folder_that_was_not_moved_into_itself_is_gone_where_others_move_it() {
+    let mut export = Export::fresh();
+    let root = export.vfs.root();
+    let above = export.make(root, "above", &New::Folder { set: mode(0o755) }).await.unwrap();
+    let below = export.make(above, "below", &New::Folder { set: mode(0o755) }).await.unwrap();
+    let moved = export.vfs.rename(&cx(), (root, &named("above")), (below, &named("x"))).await;
+    assert_eq!(moved.map(drop), refused(Errno::INVAL));
+    export = export.restart();
+    fs::rename(export.at("above"), export.at("moved")).unwrap();
+    assert_eq!(export.getattr(below).await, Err(Error::Stale));
+    assert_eq!(export.walk("moved/below").await.unwrap().id, below);
+}
+
+#[tokio::test]
 async fn nothing_leads_out() {
     let mut export = Export::fresh();
     let outside = tempfile::tempdir().unwrap();

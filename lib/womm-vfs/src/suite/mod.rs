@@ -116,6 +116,8 @@ macro_rules! suite {
             a_folder_takes_the_place_of_an_empty_one,
             two_names_of_one_file_both_stay,
             what_linux_refuses_is_refused,
+            a_refused_move_is_no_name,
+            a_refused_move_is_no_name_in_a_folder_that_goes,
             what_is_replaced_while_open_stays,
             moves_outlive_a_restart,
         ]);

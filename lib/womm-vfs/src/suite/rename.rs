@@ -115,6 +115,38 @@ pub async fn what_linux_refuses_is_refused<B: Backend>() {
     assert_eq!(session.names(b).await, ["c"]);
 }
 
+/// A backend that looks for a file under its names has not gained one.
+pub async fn a_refused_move_is_no_name<B: Backend>() {
+    let mut session = Session::<B>::fresh();
+    let root = session.root();
+    let file = session.file_of(root, "file", b"x").await;
+    session.link(file, root, "second").await.unwrap();
+    session.folder(root, "taken").await;
+    assert_eq!(session.rename((root, "file"), (root, "taken")).await, refused(Errno::ISDIR));
+    session.remove(root, "file").await.unwrap();
+    session.restart();
+    assert_eq!(session.content(file).await.unwrap(), &b"x"[..]);
+    session.write(file, 0, b"y").await.unwrap();
+    assert_eq!(session.lookup(root, "second").await.unwrap().id, file);
+    assert_eq!(session.content(file).await.unwrap(), &b"y"[..]);
+}
+
+pub async fn a_refused_move_is_no_name_in_a_folder_that_goes<B: Backend>() {
+    let mut session = Session::<B>::fresh();
+    let root = session.root();
+    let file = session.file_of(root, "file", b"x").await;
+    session.link(file, root, "second").await.unwrap();
+    let going = session.folder(root, "going").await;
+    session.folder(going, "taken").await;
+    assert_eq!(session.rename((root, "file"), (going, "taken")).await, refused(Errno::ISDIR));
+    session.remove(going, "taken").await.unwrap();
+    session.remove(root, "going").await.unwrap();
+    session.remove(root, "file").await.unwrap();
+    session.restart();
+    assert_eq!(session.attributes(file).await.links, 1);
+    assert_eq!(session.content(file).await.unwrap(), &b"x"[..]);
+}
+
 pub async fn what_is_replaced_while_open_stays<B: Backend>() {
     let mut session = Session::<B>::fresh();
     let root = session.root();
