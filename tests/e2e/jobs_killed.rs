@@ -65,6 +65,28 @@ fn a_job_that_ends_leaves_nothing_behind_that_holds_it_up() {
     run.finish().succeeds().writes("ended\nnext\nlast\n").task();
 }
 
+/// As its pod's memory limit may do it: whatever it came to is not known.
+#[test]
+fn a_job_whose_supervisor_is_killed_is_lost_and_ends() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let log = project.at("log");
+    let mut run =
+        project.parallel(1).words("--line-buffer --joblog").arg(&log).arg("--").stdin_held().deadline(LONG).start();
+    let task = run.task();
+    // The job's ancestor below the agent, which is the pod's process 1.
+    let supervisor =
+        "up() { sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status; }; p=$$; until [ $(up $p) = 1 ]; do p=$(up $p); done";
+    run.send(format!("{supervisor}; setsid sleep 98821 & kill -9 $p; sleep 98821\necho after\necho last\n"));
+    run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
+    until(SOON, "the end of all its processes", || engine.pods_where(&task, &is_there(98821)).is_empty().then_some(()));
+    assert_eq!(engine.pods(&task).len(), 1, "it was looked into the pod in which the job ran");
+    let out = run.finish();
+    out.exits(1).writes("after\nlast\n").task();
+    out.holds("why is said", out.stderr.contains("supervisor was killed in the pod"));
+    assert_eq!(joblog::codes(&log), [255, 0, 0]);
+}
+
 #[test]
 fn womm_waits_for_jobs_as_long_as_they_take() {
     let project = Engine::under_test().project();
