@@ -18,6 +18,13 @@ fn is_there(number: u32) -> String {
     format!("cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -qx {number}")
 }
 
+/// Waits until nothing of a job goes on in the run's one pod.
+#[track_caller]
+fn all_ended(engine: Engine, task: &str, number: u32) {
+    until(SOON, "the end of all its processes", || engine.pods_where(task, &is_there(number)).is_empty().then_some(()));
+    assert_eq!(engine.pods(task).len(), 1, "it was looked into the pod in which the job ran");
+}
+
 #[test]
 fn a_timeout_ends_all_of_a_stubborn_job() {
     let project = Engine::under_test().project();
@@ -31,8 +38,7 @@ fn a_timeout_ends_all_of_a_stubborn_job() {
     run.send(format!("{}\necho after\necho last\n", stubborn(98801)));
     run.until("the job", |run| String::from_utf8_lossy(&run.stdout()).contains("begun").then_some(()));
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
-    until(SOON, "the end of all its processes", || engine.pods_where(&task, &is_there(98801)).is_empty().then_some(()));
-    assert_eq!(engine.pods(&task).len(), 1, "it was looked into the pod in which the job ran");
+    all_ended(engine, &task, 98801);
     run.finish().exits(1).writes("begun\nafter\nlast\n").task();
     let jobs = joblog::read(&log);
     assert!(jobs[&1].exit != 0 && jobs[&2].exit == 0, "{jobs:?}");
@@ -79,8 +85,7 @@ fn a_job_whose_supervisor_is_killed_is_lost_and_ends() {
         "up() { sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status; }; p=$$; until [ $(up $p) = 1 ]; do p=$(up $p); done";
     run.send(format!("{supervisor}; setsid sleep 98821 & kill -9 $p; sleep 98821\necho after\necho last\n"));
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
-    until(SOON, "the end of all its processes", || engine.pods_where(&task, &is_there(98821)).is_empty().then_some(()));
-    assert_eq!(engine.pods(&task).len(), 1, "it was looked into the pod in which the job ran");
+    all_ended(engine, &task, 98821);
     let out = run.finish();
     out.exits(1).writes("after\nlast\n").task();
     out.holds("why is said", out.stderr.contains("supervisor was killed in the pod"));

@@ -217,21 +217,20 @@ impl Relay {
     /// way had the job lasted longer: else it depends on who is faster whether GNU parallel's feeder dies of SIGPIPE.
     /// Only of a pipe, and only what comes soon: a feeder that pauses must not keep us. One that has begun gets its
     /// turn on a busy machine, too.
-    fn take_leavings(&self) {
+    fn take_leavings(&mut self) {
         let stdin = io::stdin();
         let is_pipe = rustix::fs::fstat(&stdin)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
         let mut room = STDIN_WINDOW.saturating_sub(self.under_way);
         let mut buffer = vec![0; MOST_DATA];
-        let mut fed = self.fed;
         while is_pipe && !self.stdin_ended && room > 0 {
-            let soon = Timespec { tv_sec: 0, tv_nsec: if fed { 500_000_000 } else { 20_000_000 } };
+            let soon = Timespec { tv_sec: 0, tv_nsec: if self.fed { 500_000_000 } else { 20_000_000 } };
             match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&soon)) {
                 Ok(1) => {}
                 _ => return,
             }
             match rustix::io::read(stdin.as_fd(), &mut buffer) {
-                Ok(n) if n > 0 => (fed, room) = (true, room.saturating_sub(n)),
+                Ok(n) if n > 0 => (self.fed, room) = (true, room.saturating_sub(n)),
                 _ => return,
             }
         }

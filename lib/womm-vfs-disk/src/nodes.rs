@@ -205,11 +205,12 @@ impl Nodes {
             let folder = self.unlinked.folder(&self.root)?;
             return confined::open(folder, Unlinked::entry(id).as_bytes(), flags, rustix::fs::Mode::empty());
         }
-        match self.reach_at(node.identity, node.folder, &node.name, flags) {
-            Ok(Some(opened)) => Ok(opened),
-            Ok(None) => self.reach_elsewhere(id, flags, Error::Stale),
-            Err(error) => self.reach_elsewhere(id, flags, error),
-        }
+        let error = match self.reach_at(node.identity, node.folder, &node.name, flags) {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => Error::Stale,
+            Err(error) => error,
+        };
+        self.reach_elsewhere(id, flags, error)
     }
 
     /// The same by its further names. Where it is at none of them, it is gone, unless there was an error: then it may be there.

@@ -489,7 +489,9 @@ impl<'a> Follower<'a> {
                     if was_ordinary && why.patience.is_some() {
                         // It stays so until the status says more, and the next of many pods are asked for theirs.
                         known.told = Some(why.clone());
-                        known.clear = Some(why.clone()).filter(|why| !why.vague);
+                        if !why.vague {
+                            known.clear = Some(why.clone());
+                        }
                     }
                 }
             }
