@@ -6,15 +6,16 @@
 #![allow(clippy::print_stdout)] // the table is what it is for
 
 mod fake_pods;
+mod parts;
 mod report;
 mod ways;
 
 use fake_pods::Fake;
 use harness::{Cmd, Engine, LONG, Project, Running, kubectl_command, tool, until};
+use parts::Part;
 use report::{Report, Sample};
 use std::cell::LazyCell;
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -266,10 +267,8 @@ fn forget_images() {
     }
 }
 
-type Part = fn(&mut Report, &LazyCell<Project>);
-
 /// What is measured, by the names that `tests/bench dispatch` takes.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part<LazyCell<Project>>); 5] = [
     ("job", |report, project| one_job(report, project)),
     ("start", |report, project| start(report, project, false)),
     ("cold", |report, project| start(report, project, true)),
@@ -279,27 +278,5 @@ const PARTS: [(&str, Part); 5] = [
 ];
 
 fn main() -> ExitCode {
-    // cargo bench adds an option of its own.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let names = PARTS.map(|(name, _)| name);
-    if let Some(word) = wanted.iter().find(|word| !names.contains(&word.as_str())) {
-        panic!("there is no part \"{word}\" to measure, only {}", names.join(", "));
-    }
-    let project = LazyCell::<Project>::new(|| Engine::Kube.project());
-    let mut report = Report::default();
-    let mut failed = Vec::new();
-    for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
-            // A part that fails takes none of the others with it, nor what was measured before.
-            if catch_unwind(AssertUnwindSafe(|| part(&mut report, &project))).is_err() {
-                failed.push(name);
-            }
-            report.print();
-        }
-    }
-    if failed.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    eprintln!("failed, see above: {}", failed.join(", "));
-    ExitCode::FAILURE
+    parts::run(&PARTS, &LazyCell::new(|| Engine::Kube.project()))
 }
