@@ -32,6 +32,9 @@ enum Use {
 
 /// Folders above each other, before a circle is suspected: others may have moved them while we looked.
 const MOST_DEEP: usize = 1 << 16;
+/// The most folders on a way that are not where they were seen last. A false name, left by a rename that a kill
+/// interrupted, may lead in a circle.
+const MOST_ASTRAY: usize = 16;
 
 /// What a folder of some thousand names takes on a disk.
 const LARGE_FOLDER_BYTES: u64 = 128 << 10;
@@ -160,6 +163,11 @@ impl Nodes {
 
     /// What stands for a node. Folders above it are opened first, from the top: a path may be longer than the stack.
     fn anchor(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
+        self.anchor_past(id, MOST_ASTRAY)
+    }
+
+    /// The same past so many folders that are not where they were seen last.
+    fn anchor_past(&self, id: NodeId, astray: usize) -> Result<Arc<OwnedFd>> {
         let mut missing = vec![];
         let mut at = id;
         let mut reached = loop {
@@ -171,7 +179,7 @@ impl Nodes {
             }
             missing.push(at);
             let node = match self.node(at) {
-                Err(error) if at != id => return self.anchor_elsewhere(id, error),
+                Err(error) if at != id => return self.anchor_elsewhere(id, astray, error),
                 node => node?,
             };
             if node.unlinked {
@@ -183,8 +191,8 @@ impl Nodes {
             }
         };
         for node in missing.into_iter().rev() {
-            let descriptor = match self.reach(node, OFlags::PATH) {
-                Err(error) if node != id => return self.anchor_elsewhere(id, error),
+            let descriptor = match self.reach_past(node, OFlags::PATH, astray) {
+                Err(error) if node != id => return self.anchor_elsewhere(id, astray, error),
                 opened => opened?,
             };
             reached = self.descriptors.put((node, Use::Anchor), descriptor);
@@ -193,32 +201,37 @@ impl Nodes {
     }
 
     /// A folder above where it was seen last can't be reached: a file may have names in others.
-    fn anchor_elsewhere(&self, id: NodeId, error: Error) -> Result<Arc<OwnedFd>> {
-        let descriptor = self.reach_elsewhere(id, OFlags::PATH, error)?;
+    fn anchor_elsewhere(&self, id: NodeId, astray: usize, error: Error) -> Result<Arc<OwnedFd>> {
+        let descriptor = self.reach_elsewhere(id, OFlags::PATH, astray, error)?;
         Ok(self.descriptors.put((id, Use::Anchor), descriptor))
     }
 
     /// Opens a node wherever it was seen.
     fn reach(&self, id: NodeId, flags: OFlags) -> Result<OwnedFd> {
+        self.reach_past(id, flags, MOST_ASTRAY)
+    }
+
+    fn reach_past(&self, id: NodeId, flags: OFlags, astray: usize) -> Result<OwnedFd> {
         let node = self.node(id)?;
         if node.unlinked {
             let folder = self.unlinked.folder(&self.root)?;
             return confined::open(folder, Unlinked::entry(id).as_bytes(), flags, rustix::fs::Mode::empty());
         }
-        let error = match self.reach_at(node.identity, node.folder, &node.name, flags) {
+        let error = match self.reach_at(node.identity, node.folder, &node.name, flags, astray) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => Error::Stale,
             Err(error) => error,
         };
-        self.reach_elsewhere(id, flags, error)
+        self.reach_elsewhere(id, flags, astray, error)
     }
 
     /// The same by its further names. Where it is at none of them, it is gone, unless there was an error: then it may be there.
-    fn reach_elsewhere(&self, id: NodeId, flags: OFlags, mut error: Error) -> Result<OwnedFd> {
+    fn reach_elsewhere(&self, id: NodeId, flags: OFlags, astray: usize, mut error: Error) -> Result<OwnedFd> {
+        let Some(astray) = astray.checked_sub(1) else { return Err(error) };
         let identity = self.node(id)?.identity;
         let others = self.table().names(id)?;
         for (folder, name) in others {
-            match self.reach_at(identity, folder, &name, flags) {
+            match self.reach_at(identity, folder, &name, flags, astray) {
                 Ok(Some(opened)) => return Ok(opened),
                 Err(other) if error == Error::Stale => error = other,
                 Ok(None) | Err(_) => {}
@@ -228,11 +241,18 @@ impl Nodes {
     }
 
     /// None: it is not at this name.
-    fn reach_at(&self, identity: Identity, folder: NodeId, name: &Name, flags: OFlags) -> Result<Option<OwnedFd>> {
+    fn reach_at(
+        &self,
+        identity: Identity,
+        folder: NodeId,
+        name: &Name,
+        flags: OFlags,
+        astray: usize,
+    ) -> Result<Option<OwnedFd>> {
         let is_not_there = |error| {
             matches!(error, Error::Stale | Error::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO))
         };
-        let at = match self.kept_folder(folder) {
+        let at = match self.kept_folder_past(folder, astray) {
             Err(error) if is_not_there(error) => return Ok(None),
             at => at?,
         };
@@ -249,7 +269,11 @@ impl Nodes {
     }
 
     fn kept_folder(&self, id: NodeId) -> Result<Arc<OwnedFd>> {
-        if id == ROOT { Ok(Arc::clone(&self.root)) } else { self.anchor(id) }
+        self.kept_folder_past(id, MOST_ASTRAY)
+    }
+
+    fn kept_folder_past(&self, id: NodeId, astray: usize) -> Result<Arc<OwnedFd>> {
+        if id == ROOT { Ok(Arc::clone(&self.root)) } else { self.anchor_past(id, astray) }
     }
 
     /// A file's content. A mode that somebody else made it with may keep us out; as its owner we may change that.

@@ -144,6 +144,30 @@ async fn a_folder_that_was_not_moved_into_itself_is_gone_where_others_move_it() 
     assert_eq!(export.walk("moved/below").await.unwrap().id, below);
 }
 
+/// As a rename does that was interrupted before it was made or refused: its new name is noted before.
+#[tokio::test]
+async fn false_names_that_lead_in_a_circle_end() {
+    let mut export = Export::fresh();
+    fs::create_dir_all(export.at("one")).unwrap();
+    fs::create_dir_all(export.at("two")).unwrap();
+    let (one, two) = (export.walk("one").await.unwrap().id, export.walk("two").await.unwrap().id);
+    let Export { vfs, folder, state } = export;
+    drop(Arc::into_inner(vfs).unwrap());
+    let database = rusqlite::Connection::open(state.path().join("nodes.sqlite")).unwrap();
+    for (node, within) in [(one, two), (two, one)] {
+        let names = (node.0.cast_signed(), within.0.cast_signed(), b"x");
+        database.execute("INSERT INTO names VALUES (?1, ?2, ?3)", names).unwrap();
+    }
+    drop(database);
+    for name in ["one", "two"] {
+        fs::rename(folder.path().join(name), folder.path().join(format!("{name} moved"))).unwrap();
+    }
+    let vfs = Arc::new(DiskVfs::open(folder.path(), state.path()).unwrap());
+    export = Export { vfs, folder, state };
+    assert_eq!(export.getattr(one).await, Err(Error::Stale));
+    assert_eq!(export.walk("two moved").await.unwrap().id, two);
+}
+
 #[tokio::test]
 async fn nothing_leads_out() {
     let mut export = Export::fresh();
