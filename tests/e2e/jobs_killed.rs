@@ -1,6 +1,6 @@
 //! Jobs that GNU parallel kills: nothing of them goes on in the pod.
 
-use harness::{Engine, LONG, SOON, joblog, until};
+use harness::{Engine, LONG, SOON, Terminal, joblog, until};
 use std::time::Instant;
 
 /// A job that is hard to end: it ignores what can be ignored, and has left its session and its parents. NUMBER is what
@@ -71,6 +71,10 @@ fn a_job_that_ends_leaves_nothing_behind_that_holds_it_up() {
     run.finish().succeeds().writes("ended\nnext\nlast\n").task();
 }
 
+/// Finds a job's ancestor below the agent, which is the pod's process 1: `$p`.
+const SUPERVISOR: &str =
+    "up() { sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status; }; p=$$; until [ $(up $p) = 1 ]; do p=$(up $p); done";
+
 /// As its pod's memory limit may do it: whatever it came to is not known.
 #[test]
 fn a_job_whose_supervisor_is_killed_is_lost_and_ends() {
@@ -80,16 +84,45 @@ fn a_job_whose_supervisor_is_killed_is_lost_and_ends() {
     let mut run =
         project.parallel(1).words("--line-buffer --joblog").arg(&log).arg("--").stdin_held().deadline(LONG).start();
     let task = run.task();
-    // The job's ancestor below the agent, which is the pod's process 1.
-    let supervisor =
-        "up() { sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status; }; p=$$; until [ $(up $p) = 1 ]; do p=$(up $p); done";
-    run.send(format!("{supervisor}; setsid sleep 98821 & kill -9 $p; sleep 98821\necho after\necho last\n"));
+    // Below the job in a session of its own, below nobody of the job, and in the job.
+    let daemon = "setsid sleep 98821 & (setsid sleep 98821 &); sleep 1";
+    run.send(format!("{SUPERVISOR}; {daemon}; kill -9 $p; sleep 98821\necho after\necho last\n"));
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
     all_ended(engine, &task, 98821);
     let out = run.finish();
     out.exits(1).writes("after\nlast\n").task();
     out.holds("why is said", out.stderr.contains("supervisor was killed in the pod"));
     assert_eq!(joblog::codes(&log), [255, 0, 0]);
+}
+
+/// Its session is one of its own, and no window closes.
+#[test]
+fn a_terminal_whose_supervisor_is_killed_is_closed() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let mut run = project.parallel(1).words("-- echo").stdin_held().start();
+    let task = run.task();
+    run.until("the pod", |_| (project.ssh().words("w001 true").run().code() == 0).then_some(()));
+    let script = format!("{SUPERVISOR}; (trap '' HUP TERM; sleep 98831 & sleep 98831) & kill -9 $p; sleep 98831");
+    let terminal = Terminal::start(project.ssh().args(["-t", "w001", &script]), 24, 80);
+    assert_eq!(terminal.finish().0, 255);
+    all_ended(engine, &task, 98831);
+    run.finish().succeeds().task();
+}
+
+/// A supervisor that waits for a server of files stands still just the same.
+#[test]
+fn a_timeout_ends_a_job_whose_supervisor_stands_still() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let mut run = project.parallel(1).words("--line-buffer --timeout 2 --").stdin_held().deadline(LONG).start();
+    let task = run.task();
+    run.send(format!("{SUPERVISOR}; echo begun; kill -STOP $p; sleep 98841\necho after\necho last\n"));
+    run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
+    // The agent gives a supervisor 13 s.
+    until(LONG, "its end", || engine.pods_where(&task, &is_there(98841)).is_empty().then_some(()));
+    all_ended(engine, &task, 98841);
+    run.finish().exits(1).writes("begun\nafter\nlast\n").task();
 }
 
 #[test]

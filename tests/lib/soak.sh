@@ -10,7 +10,7 @@
 
 # What a soak is about: the programs that jobs go through, the tests, what these judge by. The folder of the notes is not in it.
 soak_about='bins/womm bins/womm-agent bins/womm-ssh bins/womm-sshlogins bins/womm-pods lib/womm-wire lib/womm-tty lib/womm-cli
-	lib/womm-stream lib/womm-engine tests/cluster tests/cluster.d tests/faults tests/faults-kube'
+	lib/womm-stream lib/womm-engine tests/cluster tests/cluster.d tests/faults tests/faults-docker tests/faults-kube'
 for soak_each in command dockerd engine fault image joblog machines process project proxy terminal wait; do
 	soak_about="$soak_about tests/harness/$soak_each.rs"
 done
@@ -75,9 +75,9 @@ run_soak() {
 	soak_pids=
 	soak_start cuts soak_lane 1
 	soak_wait
-	soak_start docker-faults soak_lane "${WOMM_SOAK_JOBS:-3}"
-	soak_start kube-faults soak_lane "${WOMM_SOAK_JOBS:-3}"
-	soak_start kube-faults-kube soak_lane_of_machines 1
+	soak_start docker soak_lane "${WOMM_SOAK_JOBS:-3}"
+	soak_start kube soak_lane "${WOMM_SOAK_JOBS:-3}"
+	soak_start machines soak_lane_of_machines 1
 	soak_wait
 	soak_start alone soak_lane 1
 	soak_wait
@@ -103,10 +103,12 @@ soak_prepare() {
 	mkdir -p "$soak_state/tests" tests/soak
 	bins/build "$soak_state/programs"
 	soak_take faults -p womm-tests
+	soak_take faults-docker -p womm-tests
 	soak_take faults-kube -p womm-tests
 	{
 		echo '- womm-stream cuts'
 		soak_list docker faults
+		soak_list docker faults-docker
 		soak_list kube faults
 		soak_list kube faults-kube
 	} >"$soak_state/list"
@@ -123,15 +125,13 @@ soak_prepare() {
 	say "what is known of these sources is in $soak_file"
 
 	soak_broken=
-	soak_queue '- womm-stream' >"$soak_state/queue.cuts"
+	soak_queue '- womm-stream cuts' >"$soak_state/queue.cuts"
 	[ ! -s "$soak_state/queue.cuts" ] || soak_take cuts --release -p womm-stream
-	: >"$soak_state/queue.alone"
-	for soak_each in 'docker faults' 'kube faults' 'kube faults-kube'; do
-		soak_queue "$soak_each" >"$soak_state/queue"
-		# These take all memory of a machine.
-		grep ' many::' "$soak_state/queue" >>"$soak_state/queue.alone" || true
-		grep -v ' many::' "$soak_state/queue" >"$soak_state/queue.${soak_each% *}-${soak_each#* }" || true
-	done
+	soak_queue 'docker .*' | grep -v ' many::' >"$soak_state/queue.docker" || true
+	soak_queue 'kube faults .*' | grep -v ' many::' >"$soak_state/queue.kube" || true
+	soak_queue 'kube faults-kube .*' >"$soak_state/queue.machines"
+	# These take all memory of a machine.
+	soak_queue '(docker|kube) faults many::.*' >"$soak_state/queue.alone"
 }
 
 # soak_take TARGET OPTION...: a test program out of cargo
@@ -152,9 +152,9 @@ soak_list() {
 	echo "$soak_names" | sed "s/^/$1 $2 /"
 }
 
-# soak_queue 'ENGINE TARGET': what is to be run, a line each time, round by round, in each what takes longest first
+# soak_queue PATTERN: which tests are to be run, a line each time, round by round, in each what takes longest first
 soak_queue() {
-	soak_lacking | grep -E "^[0-9]+ $1 " | grep -Ev "${WOMM_SOAK_WITHOUT:-^$}" | awk -v most="${WOMM_SOAK_ROUNDS:-10}" '
+	soak_lacking | grep -E "^[0-9]+ $1$" | grep -Ev "${WOMM_SOAK_WITHOUT:-^$}" | awk -v most="${WOMM_SOAK_ROUNDS:-10}" '
 		!list { took[$2 FS $3 FS $4] = $1; next }
 		{
 			lacks = $1 < most ? $1 : most

@@ -3,6 +3,7 @@
 //! Output is read only as fast as the workstation takes it: a job whose reader is slow blocks as on a pipe. Input is
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
+use crate::offspring::{GRACE, LAST};
 use crate::orphans;
 use crate::pty::{self, Pty};
 use crate::serve::{Agent, Ending};
@@ -14,12 +15,13 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use womm_stream::frames;
 use womm_stream::session::Stream;
 use womm_wire::frame::{self, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, Size};
@@ -32,7 +34,7 @@ type Frames = mpsc::Sender<Vec<u8>>;
 /// Runs the job that a stream brings, to its end or the stream's.
 pub async fn run(agent: &Agent, stream: Stream) {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let ends = *agent.ending().borrow() != Ending::No;
+    let ends = || *agent.ending().borrow() != Ending::No;
     let Some(open) = take(&mut reader, &mut writer, ends).await else { return };
     let job = match agent.environment.complete(open) {
         Ok(open) => start(agent, open).await,
@@ -46,10 +48,11 @@ pub async fn run(agent: &Agent, stream: Stream) {
 
 /// Takes the job, or denies it if the pod ends. Says at once that it was taken: yamux opens no more than 256 streams of
 /// which the other end has not said a word, and a job may be silent for as long as it likes.
-async fn take(reader: &mut ReadHalf<Stream>, writer: &mut WriteHalf<Stream>, ends: bool) -> Option<Open> {
+async fn take(reader: &mut ReadHalf<Stream>, writer: &mut WriteHalf<Stream>, ends: impl Fn() -> bool) -> Option<Open> {
     // Given up before it began, or no job at all: dropped, so reset.
     let open = first(reader).await.ok().flatten()?;
-    if ends {
+    // Only now: a large job may have been on its way for long.
+    if ends() {
         tell(writer, &End::without_output(How::Denied, POD_ENDS)).await;
         return None;
     }
@@ -162,13 +165,15 @@ impl Job {
         let stdout = tokio::spawn(pump(stdout, Kind::Stdout, frames_tx.clone()));
         let stderr = stderr.map(|stderr| tokio::spawn(pump(stderr, Kind::Stderr, frames_tx.clone())));
         drop(frames_tx);
+        // What a terminal's last reader keeps open would never hear of its end.
+        let pumps: Vec<_> = stderr.iter().chain([&stdout]).map(JoinHandle::abort_handle).collect();
 
         // Ends once the job has ended, its output has been read to the end, and nothing of it is left.
         let id = supervisor.id();
         let finish = async {
             let answer = answer_of(control_r).await;
             if answer.is_none() {
-                orphans::end(id).await; // the job is lost, and its output ends with its last process
+                orphans::end(id, |child| agent.is_supervisor(child)).await; // the job is lost, and its output ends with its last process
             }
             let stdout_bytes = counted(stdout).await;
             let stderr_bytes = match stderr {
@@ -219,7 +224,8 @@ impl Job {
                 }
             }
         }
-        drop(frames_rx); // unblocks the pumps
+        drop(frames_rx);
+        pumps.iter().for_each(AbortHandle::abort); // those of a job that has ended have, too
         match stop {
             // After the job's last process: what comes next finds the pod without it.
             Stop::Ended(end) => {
@@ -244,12 +250,22 @@ enum Stop {
 }
 
 async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
-    let ended = supervisor.wait().await;
+    // It may be stopped, or wait for an NFS server: then it ends nothing.
+    let ended = match tokio::time::timeout(MOST_END, supervisor.wait()).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            let _ = supervisor.start_kill(); // it may have ended at this moment
+            supervisor.wait().await
+        }
+    };
     agent.released(id);
     if !ended.is_ok_and(|status| status.success()) {
-        orphans::end(id).await;
+        orphans::end(id, |child| agent.is_supervisor(child)).await;
     }
 }
+
+/// A supervisor has given up by then.
+const MOST_END: Duration = GRACE.saturating_add(LAST).saturating_add(Duration::from_secs(1));
 
 /// How much of a job's output is read at first, bytes.
 const FIRST_READ: usize = 4 << 10;
@@ -308,12 +324,19 @@ async fn take_input(
     terminal: Option<OwnedFd>,
 ) {
     let mut frame = Vec::new();
+    let mut open = true;
     while let Ok(Some(kind)) = frames::read(&mut reader, &mut frame).await {
         match kind {
+            // Nor empty ones, nor any after the end: each takes room, however short it is.
+            Kind::Stdin | Kind::StdinEof if !open => return,
+            Kind::Stdin if frame.len() == HEADER => return,
             Kind::Stdin if waiting.fetch_add(frame.len(), Ordering::Relaxed) + frame.len() <= STDIN_WINDOW => {
-                let _ = stdin_tx.send(Some(std::mem::take(&mut frame))); // after StdinEof nobody takes it
+                let _ = stdin_tx.send(Some(std::mem::take(&mut frame))); // nobody takes it once the job has ended
             }
-            Kind::StdinEof => _ = stdin_tx.send(None),
+            Kind::StdinEof => {
+                open = false;
+                let _ = stdin_tx.send(None); // as above
+            }
             Kind::Signal if frame.len() > HEADER => _ = control.try_write(&frame[HEADER..=HEADER]),
             Kind::Resize => {
                 if let (Some(terminal), Ok(size)) = (&terminal, Size::decode(&frame[HEADER..])) {
@@ -357,20 +380,16 @@ async fn feed(
 }
 
 fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kills_before: Option<u64>) -> End {
-    let how = match answer {
-        Some(Answer::Exited(code)) => How::Exited(code),
-        Some(Answer::Signalled(signal)) => How::Signalled(signal),
+    let (how, mut reason) = match answer {
+        Some(Answer::Exited(code)) => (How::Exited(code), ""),
+        Some(Answer::Signalled(signal)) => (How::Signalled(signal), ""),
         Some(Answer::Refused(why)) => return End::without_output(How::Refused, why),
-        None => {
-            let why = "the job's supervisor was killed in the pod";
-            return End { how: How::Lost, stdout_bytes, stderr_bytes, reason: why.into() };
-        }
+        None => (How::Lost, "the job's supervisor was killed in the pod"),
     };
     let killed = || oom_kills_before.is_some_and(|before| oom_kills().is_some_and(|now| now > before));
-    let reason = match how != How::Exited(0) && killed() {
-        true => "the kernel killed a process of this pod: out of memory, use --kube-mem",
-        false => "",
-    };
+    if how != How::Exited(0) && killed() {
+        reason = "the kernel killed a process of this pod: out of memory, use --kube-mem";
+    }
     End { how, stdout_bytes, stderr_bytes, reason: reason.into() }
 }
 
@@ -400,7 +419,7 @@ mod tests {
             let mut silent = Vec::new();
             while let Some(stream) = incoming.recv().await {
                 let (mut reader, mut writer) = tokio::io::split(stream);
-                assert!(take(&mut reader, &mut writer, false).await.is_some());
+                assert!(take(&mut reader, &mut writer, || false).await.is_some());
                 silent.push((reader, writer));
             }
         });

@@ -123,6 +123,12 @@ fn processes() -> HashMap<Pid, Process> {
         .collect()
 }
 
+/// Ended children of this process that nobody has waited for.
+pub fn zombies() -> Vec<Pid> {
+    let is_ours = |process: &Process| process.ended && process.parent == getpid();
+    processes().into_iter().filter(|(_, process)| is_ours(process)).map(|(pid, _)| pid).collect()
+}
+
 fn parents() -> HashMap<Pid, Pid> {
     processes().into_iter().map(|(pid, process)| (pid, process.parent)).collect()
 }
@@ -142,12 +148,24 @@ pub fn lives(pid: Pid) -> bool {
     process_in(&stat).is_some_and(|process| !process.ended)
 }
 
-/// The living processes of a session, and all below them. Its number is nobody else's as long as one of it lives.
-pub fn of_session(session: Pid) -> HashSet<Pid> {
-    let processes = processes();
+/// The living processes of a session, and the living children of this process of which `is_known` is false, and all below
+/// both. A session's number is nobody else's as long as one of it lives. `is_known` is asked after they were found.
+pub fn left_by(session: Pid, is_known: impl Fn(Pid) -> bool) -> HashSet<Pid> {
+    left_by_in(&processes(), session, getpid(), is_known)
+}
+
+fn left_by_in(
+    processes: &HashMap<Pid, Process>,
+    session: Pid,
+    own: Pid,
+    is_known: impl Fn(Pid) -> bool,
+) -> HashSet<Pid> {
     let parents = processes.iter().map(|(pid, process)| (*pid, process.parent)).collect();
-    let members = processes.iter().filter(|(_, process)| process.session == Some(session)).map(|(pid, _)| *pid);
-    let all = members.flat_map(|pid| below(pid, &parents).into_iter().chain([pid]));
+    let is_one = |pid: Pid, process: &Process| {
+        process.session == Some(session) || process.parent == own && !process.ended && !is_known(pid)
+    };
+    let heads = processes.iter().filter(|(pid, process)| is_one(**pid, process)).map(|(pid, _)| *pid);
+    let all = heads.flat_map(|pid| below(pid, &parents).into_iter().chain([pid]));
     all.filter(|pid| processes.get(pid).is_some_and(|process| !process.ended)).collect()
 }
 
@@ -180,10 +198,28 @@ mod tests {
     }
 
     #[test]
+    fn what_fell_to_this_process_is_left_and_a_known_child_is_not() {
+        let process = |parent, session| Process { ended: false, parent: pid(parent), session: Some(pid(session)) };
+        let all = [
+            (10, process(1, 10)), // a supervisor that lives, and its job
+            (11, process(10, 10)),
+            (21, process(1, 20)), // of the session of one that was killed
+            (22, process(1, 22)), // left that session, and what was above it
+            (23, process(22, 22)),
+            (24, Process { ended: true, ..process(1, 24) }),
+            (30, process(40, 30)), // somebody's exec
+        ];
+        let all = all.map(|(number, process)| (pid(number), process)).into_iter().collect();
+        let left = left_by_in(&all, pid(20), pid(1), |child| child == pid(10));
+        assert_eq!(left, [pid(21), pid(22), pid(23)].into());
+    }
+
+    #[test]
     fn a_name_with_brackets_misleads_nobody() {
         let process = Process { ended: false, parent: pid(42), session: Some(pid(9)) };
         assert_eq!(process_in(b"7 (a) 1 (b) S 42 8 9 0"), Some(process));
         assert_eq!(process_in(b"7 (a) Z 42 8 9 0"), Some(Process { ended: true, ..process }));
+        assert_eq!(process_in(b"7 (a\xc3) S 42 8 9 0"), Some(process));
         assert_eq!(process_in(b"7 (a) S x"), None);
         assert_eq!(process_in(b""), None);
     }

@@ -1,5 +1,6 @@
 //! What a supervisor leaves that was killed itself (by the kernel, for memory): nobody is above its job any more. Each
-//! supervisor leads a session, by which the job is known, and by those who left it, as long as one of it is above them.
+//! supervisor leads a session, by which the job is known; whoever left that falls to the agent, once nobody of the job is
+//! above it, and has no supervisor. An orphan of somebody's `kubectl exec` looks the same, and ends too.
 
 use crate::offspring::{self, GRACE, LAST};
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,14 +8,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Ends the job of a supervisor that has ended, and waits until it has.
-pub async fn end(supervisor: Option<u32>) {
+/// Ends the job of a supervisor that has ended, and waits until it has. `is_supervisor`: whether a child of this process has
+/// a job that goes on.
+pub async fn end(supervisor: Option<u32>, is_supervisor: impl Fn(Pid) -> bool) {
     let Some(session) = supervisor.and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
     let begun = Instant::now();
     let mut told: HashSet<Pid> = HashSet::new();
     loop {
         // Those found before, too: whose parent has ended since is not found again.
-        let mut left = offspring::of_session(session);
+        let mut left = offspring::left_by(session, &is_supervisor);
         left.extend(told.iter().filter(|pid| offspring::lives(**pid)));
         if left.is_empty() || begun.elapsed() > GRACE + LAST {
             return;
@@ -39,6 +41,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_that_a_killed_supervisor_leaves_ends() {
+        let all_known = |_: Pid| true; // other tests have children, too
         // A session as a supervisor's, of which one has left, and one is deaf to TERM.
         let script = "setsid sleep 1000 & (trap '' TERM; sleep 1000; sleep 1000) & echo $$; wait";
         let mut shell = Command::new("setsid");
@@ -50,15 +53,15 @@ mod tests {
         let pid = Pid::from_raw(session.cast_signed()).expect("not zero");
         let begun = Instant::now();
         let all = loop {
-            let all = offspring::of_session(pid);
+            let all = offspring::left_by(pid, all_known);
             if all.len() >= 4 {
                 break all;
             }
             assert!(begun.elapsed() < Duration::from_secs(30), "{all:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        end(Some(session)).await;
-        assert!(offspring::of_session(pid).is_empty());
+        end(Some(session), all_known).await;
+        assert!(offspring::left_by(pid, all_known).is_empty());
         assert!(!all.iter().any(|pid| offspring::lives(*pid)), "of {all:?}");
         let _ = leader.wait(); // another test may have reaped it
     }

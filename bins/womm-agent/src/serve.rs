@@ -4,7 +4,8 @@
 use crate::descriptors::SoftLimit;
 use crate::environment::Environment;
 use crate::job;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, waitid, waitpid};
+use crate::offspring;
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, waitid, waitpid};
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -72,6 +73,12 @@ impl Agent {
         Ok(child)
     }
 
+    /// Whether a child has a job, and has not been waited for.
+    pub fn is_supervisor(&self, child: Pid) -> bool {
+        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+        supervisors.contains(&child.as_raw_nonzero().get())
+    }
+
     /// The child has been waited for.
     pub fn released(&self, id: Option<u32>) {
         let mut supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,25 +113,12 @@ impl Agent {
         }
         // Looked for without the lock, which jobs that start wait for. Whoever is not known as a supervisor by the time we
         // have it never was one, or has been waited for.
-        let ended = zombies();
+        let ended = offspring::zombies();
         let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
-        for stranger in ended.into_iter().filter(|pid| !supervisors.contains(pid)).filter_map(Pid::from_raw) {
+        for stranger in ended.into_iter().filter(|pid| !supervisors.contains(&pid.as_raw_nonzero().get())) {
             let _ = waitpid(Some(stranger), WaitOptions::NOHANG);
         }
     }
-}
-
-/// Ended children of this process that nobody has waited for.
-fn zombies() -> Vec<i32> {
-    let own = format!(" {} ", getpid().as_raw_nonzero());
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let ended = |pid: &i32| {
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .ok()
-            .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()))
-            .is_some_and(|rest| rest.strip_prefix(" Z").is_some_and(|rest| rest.starts_with(&own)))
-    };
-    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).filter(ended).collect()
 }
 
 pub fn main() -> Result<(), Failure> {
@@ -142,6 +136,8 @@ async fn serve(socket: &Path) -> Result<(), Failure> {
     }
     let listener = UnixListener::bind(socket).map_err(failed)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    // As pid 1 it is that anyway; but a pod's containers may share the processes' numbers.
+    set_child_subreaper(Some(getpid())).map_err(|e| Failure::outside(format!("adopt orphans: {e}")))?;
     let instance = fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(failed)?.trim().to_owned();
     let agent = Arc::new(Agent {
         environment: Environment::of_this_pod(),
@@ -242,7 +238,7 @@ mod tests {
     }
 
     fn is_zombie(id: u32) -> bool {
-        zombies().contains(&id.cast_signed())
+        offspring::zombies().iter().any(|pid| pid.as_raw_nonzero().get() == id.cast_signed())
     }
 
     #[tokio::test]

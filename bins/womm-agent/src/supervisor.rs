@@ -5,6 +5,8 @@ use crate::descriptors::SoftLimit;
 use crate::offspring::{self, Reaped};
 use crate::spec::{self, Answer};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::ffi::{OsStr, OsString};
@@ -37,8 +39,9 @@ fn run(descriptors: Option<SoftLimit>) -> io::Result<()> {
     if let Some(descriptors) = descriptors {
         descriptors.restore();
     }
-    let main = match start(&open, stdio) {
-        Ok(pid) => pid,
+    let main = match start(&open, stdio, &agent) {
+        Ok(Some(pid)) => pid,
+        Ok(None) => return Ok(()),
         Err(why) => {
             Answer::Refused(why).send(&agent);
             return Ok(());
@@ -99,9 +102,20 @@ fn answer(status: WaitStatus) -> Answer {
     }
 }
 
-fn start(open: &Open, stdio: spec::Stdio) -> Result<Pid, String> {
+/// Whether nobody waits for the job any more.
+fn is_given_up(agent: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(recv(agent, &mut [0; 1], flags), Ok((_, 0)) | Err(Errno::CONNRESET))
+}
+
+/// `None`: it was given up before it began.
+fn start(open: &Open, stdio: spec::Stdio, agent: &UnixStream) -> Result<Option<Pid>, String> {
     let cwd = OsStr::from_bytes(open.cwd.as_deref().unwrap_or(b"/"));
     std::env::set_current_dir(cwd).map_err(|e| format!("enter the folder {cwd:?} in the pod: {e}"))?;
+    // A folder of an NFS server that is away takes as long as it is; meanwhile the job may have gone elsewhere.
+    if is_given_up(agent) {
+        return Ok(None);
+    }
     let shell = open.env.iter().find(|(name, _)| name == b"SHELL").map_or(&b"/bin/sh"[..], |(_, value)| value);
     let mut command = if open.terminal.is_some() {
         // A process of its own becomes the terminal's session leader and then the shell.
@@ -123,7 +137,7 @@ fn start(open: &Open, stdio: spec::Stdio) -> Result<Pid, String> {
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
     let child = command.spawn().map_err(|e| format!("start {} in the pod: {e}", String::from_utf8_lossy(shell)))?;
     // `command`, dropped here, held the last copies of the job's descriptors: its output ends with it alone.
-    Ok(Pid::from_child(&child))
+    Ok(Some(Pid::from_child(&child)))
 }
 
 /// `-bash`: how a shell knows that it is a login shell.

@@ -31,8 +31,13 @@ async fn delete(task: &Task) -> Result<(), Failure> {
     };
     let mut right = Deleting::wait(run, PATIENCE).await?;
     let found = engine.delete(task).await?;
-    // The guard may have been faster; that the user is told is left to us.
-    let untold = right.as_mut().is_some_and(|right| right.told() == Told::Not);
+    let untold = right.as_mut().is_some_and(|right| match right.told() {
+        // The guard may have been faster; that the user is told is left to us.
+        Told::Not => true,
+        // Docker has no Deployment: what was said to be created is the task itself, whose containers may all have ended.
+        Told::Nothing => matches!(engine, Engine::Docker(_)),
+        Told::Yes => false,
+    });
     if found || untold {
         say(&format!("deployment.apps \"{}\" deleted", task.name));
         if let Some(right) = &mut right {

@@ -283,7 +283,10 @@ impl Open {
     }
 }
 
-/// How a job ended: exactly one of four.
+/// The last of Linux's signals, SIGRTMAX (signal(7)).
+pub const MOST_SIGNAL: u8 = 64;
+
+/// How a job ended: exactly one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
     /// With this exit code.
@@ -348,7 +351,7 @@ impl End {
         Ok(Self {
             how: match (head[0], head[1]) {
                 (b'e', code) => How::Exited(code),
-                (b's', signal) => How::Signalled(signal),
+                (b's', signal @ 1..=MOST_SIGNAL) => How::Signalled(signal),
                 (b'r', _) => How::Refused,
                 (b'd', _) => How::Denied,
                 (b'l', _) => How::Lost,

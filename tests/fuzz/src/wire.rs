@@ -3,7 +3,9 @@
 use crate::input::{Input, Pieces, at_once, pieces};
 use crate::memory::at_most;
 use std::io::ErrorKind;
-use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, MOST_OPEN, Malformed, Open, Size, encode, header};
+use womm_wire::frame::{
+    Decoder, End, HEADER, How, Kind, MOST_DATA, MOST_OPEN, MOST_SIGNAL, Malformed, Open, Size, encode, header,
+};
 use womm_wire::{quantity as parse, slot as slots};
 
 type Frames = Vec<(Kind, Vec<u8>)>;
@@ -148,7 +150,7 @@ pub fn end(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let how = match input.byte() % 5 {
         0 => How::Exited(input.byte()),
-        1 => How::Signalled(input.byte()),
+        1 => How::Signalled(1 + input.byte() % MOST_SIGNAL),
         2 => How::Refused,
         3 => How::Denied,
         _ => How::Lost,
