@@ -194,6 +194,27 @@ fn options_that_would_delete_the_users_files() {
 }
 
 #[test]
+fn options_with_which_no_job_can_be_run_again() {
+    let project = Engine::under_test().project();
+    for words in [
+        "--transferfile {}",
+        "--return {}.out",
+        "--basefile input",
+        "--tty",
+        "--open-tty",
+        "-ko",
+        "--pipe --round-robin",
+    ] {
+        let cmd = project.parallel(1).words("--kube-retries 1").words(words).words("-- echo ran ::: 1");
+        let named = words.split(' ').rfind(|word| word.starts_with("--")).unwrap_or("-o");
+        refused(&project, cmd, USAGE, &["--kube-retries", named, "--retries"]);
+    }
+    let cmd = project.parallel(1).words("--kube-retries 1 -- echo ran ::: 1").env("PARALLEL", "--round-robin");
+    refused(&project, cmd, USAGE, &["--kube-retries", "PARALLEL"]);
+    project.parallel(1).words("--kube-retries 0 -- echo ran ::: 1").run().succeeds().writes("ran\n");
+}
+
+#[test]
 fn a_command_that_does_not_exist() {
     let project = Project::without_engine();
     for (word, nearest) in

@@ -127,6 +127,41 @@ fn files_travel_by_transferfile_and_return_where_none_are_shared() {
     assert!(project.at("input").exists(), "--cleanup is about the pod's files");
 }
 
+/// What GNU parallel has run to make a folder for them has the job's stdin, too.
+#[test]
+fn files_that_travel_leave_stdin_to_the_job() {
+    let project = Engine::under_test().project();
+    project.configure("share_kind", "none");
+    project.write("input", "some text\n");
+    let cmd = project.parallel(1).words("--pipe -N 1000 -k --transferfile input --").arg("cat input; wc -l");
+    let numbers: String = (1..=2500).map(|n| format!("{n}\n")).collect();
+    cmd.stdin(numbers).run().succeeds().writes("some text\n1000\nsome text\n1000\nsome text\n500\n").task();
+}
+
+/// A job that did not find them might even succeed.
+#[test]
+fn files_that_were_brought_once_are_not_looked_for_in_a_pod_that_came_later() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    project.configure("share_kind", "none");
+    project.write("base", "some text\n");
+    let log = project.at("log");
+    let cmd = project.parallel(1).words("--line-buffer --basefile base --joblog").arg(&log).arg("--").stdin_held();
+    let mut run = cmd.start();
+    let task = run.task();
+    run.send("cat base\ncat *\necho last\n");
+    run.until("the first job", |_| (log.exists() && joblog::codes(&log).first() == Some(&0)).then_some(()));
+    let first = engine.pods(&task).pop().expect("it ran in one");
+    engine.remove_by_force(&first);
+    run.until("another pod", |_| engine.pods(&task).into_iter().find(|pod| pod.name != first.name));
+    run.send("cat *\necho last\n");
+    let out = run.finish();
+    let codes = joblog::codes(&log);
+    out.holds(&format!("later ones are lost: {codes:?}"), codes.len() == 5 && codes[3..] == [255, 255]);
+    out.holds("why is said", out.stderr.contains(&format!("--basefile brought are gone with pod {}", first.name)));
+    out.task();
+}
+
 #[test]
 fn options_stand_with_and_without_an_equals_sign() {
     let project = Engine::under_test().project();

@@ -64,6 +64,16 @@ fn binary_stdin_comes_back_equal() {
 }
 
 #[test]
+fn it_ends_although_its_stdin_never_does() {
+    let project = Engine::under_test().project();
+    let (run, _) = open_run(&project, 1);
+    let feeds = "{ while sleep 0.1 && echo x; do :; done; } | { womm ssh w001 'head -n 1'; echo $? >code; }";
+    project.sh(feeds).run().writes("x\n");
+    assert_eq!(fs::read_to_string(project.at("code")).unwrap(), "0\n");
+    close(run);
+}
+
+#[test]
 fn a_command_of_100_kilobytes() {
     let project = Engine::under_test().project();
     let (run, _) = open_run(&project, 1);

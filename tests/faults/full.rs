@@ -103,13 +103,36 @@ fn tmpdir_while_jobs_run() {
     seen.told("a pod's TMPDIR is filled while jobs run there");
 }
 
+/// Pods whose /tmp is read-only; the project, below it here, is a volume of its own.
+fn read_only() -> Value {
+    json!({"containers": [{"name": "job", "securityContext": {"readOnlyRootFilesystem": true}}]})
+}
+
+/// Jobs that run want nothing of it.
+#[test]
+fn tmp_that_is_read_only_while_jobs_run() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let patch = patch(&project, &read_only());
+    let mut work = Work::start(project, Shape::outlasting(Duration::from_secs(4)), |cmd| patched(cmd, engine, patch));
+    let victim = work.pods().pop().unwrap();
+    assert_eq!(work.jobs_in(&victim).len(), 4, "every slot of {victim:?} has a job");
+    if engine == Engine::Docker {
+        mount_from_outside(work.project(), &victim, "mode=1777", "ro");
+    }
+    assert_eq!(engine.inside(&victim, "touch /tmp/file 2>/dev/null || echo refused").as_deref(), Some("refused\n"));
+    work.goes_on();
+    let seen = work.finish();
+    seen.none_lost();
+    assert_eq!(seen.pods.len(), 5, "all pods stayed: {:?}", seen.pods);
+    seen.told("/tmp in a pod is read-only while jobs run there");
+}
+
 #[test]
 fn tmp_that_is_read_only() {
     let project = Engine::under_test().project();
     let log = project.root().join("joblog");
-    // The project, below /tmp here, is a volume of its own.
-    let job = json!({"name": "job", "securityContext": {"readOnlyRootFilesystem": true}});
-    let cmd = patched(project.parallel(1), project.engine(), patch(&project, &json!({"containers": [job]})));
+    let cmd = patched(project.parallel(1), project.engine(), patch(&project, &read_only()));
     let (mut run, tmpdir) = at_work(cmd, &project, &log, "mode=1777", "ro");
     run.send("touch /tmp/file && echo written; echo first; exit 7\necho second\n");
     let out = run.finish();

@@ -1,7 +1,7 @@
 //! A reader of the output that stops for a while: the jobs stand still, as with a pipe, and nothing fills up.
 
 use harness::fault::{full_or, tell};
-use harness::{Engine, LONG, Pod, process, tool, until};
+use harness::{Engine, LONG, Pod, joblog, process, tool, until};
 use std::fs;
 use std::path::Path;
 
@@ -84,6 +84,7 @@ fn that_stops_and_goes_on() {
     let out = run.finish();
     out.succeeds().quiet_task();
     assert_eq!(fs::read_to_string(project.at("code")).unwrap(), "0\n");
+    assert_eq!(joblog::codes(&project.at("log")), [0]);
     assert_eq!(sum(&out.stdout_file), sum(&local.stdout_file));
     let fate = format!(
         "all of {WRITTEN_MIB} MiB arrive; none of womm-sshlogins, womm-ssh and agents takes {MOST_MIB} MiB; other jobs go on"

@@ -1,7 +1,7 @@
 //! Programs of the workstation that are stopped, and go on.
 
 use harness::fault::{Shape, Work, full_or, tell};
-use harness::{Engine, Signal, Terminal, process, until};
+use harness::{Engine, Signal, Terminal, joblog, process, until};
 use rustix::process::{Pid, kill_process};
 use std::fs;
 
@@ -52,20 +52,23 @@ fn all_of_the_workstation() {
 fn a_pipeline_in_a_terminal() {
     let length = full_or(15, 60);
     let project = Engine::under_test().project();
-    let lines = 80;
+    // They would last longer than that, and write more than is on its way at most: they stand still, too.
+    let (lines, fill) = (10 * (usize::try_from(length.as_secs()).unwrap() + 10), "x".repeat(4000));
     let job = format!(
-        "perl -e '$| = 1; for (1 .. {lines}) {{ print \"J $ARGV[0] $_\\n\"; select undef, undef, undef, 0.1 }}' {{}}"
+        "perl -e '$| = 1; for (1 .. {lines}) {{ print \"J $ARGV[0] $_ \", \"x\" x 4000, \"\\n\"; select undef, undef, undef, 0.1 }}' {{}}"
     );
     let quoted = job.replace('\'', "'\\''");
     let line = format!(
-        "{{ womm parallel --kube-pods 2 --procs-per-pod 2 --line-buffer -- '{quoted}' ::: 1 2 3 4; echo $? >code; }} | cat >out"
+        "{{ womm parallel --kube-pods 2 --procs-per-pod 2 --line-buffer --joblog log -- '{quoted}' ::: 1 2 3 4 2>err; \
+        echo $? >code; }} | cat >out"
     );
     project.write("line", format!("{line}\n"));
     let mut terminal = Terminal::start(project.cmd("bash").words("--norc --noprofile -i"), 24, 200);
     terminal.keys("PS1='here''> '\n");
     terminal.until("here> ");
     terminal.keys(". ./line\n");
-    terminal.until(" created");
+    let err = || fs::read_to_string(project.at("err")).unwrap_or_default();
+    until(harness::LONG, "the task", || err().contains(" created").then_some(()));
     let text = || fs::read_to_string(project.at("out")).unwrap_or_default();
     let of = |text: &str, job: u32| -> Vec<String> {
         let head = format!("J {job} ");
@@ -84,15 +87,17 @@ fn a_pipeline_in_a_terminal() {
     terminal.keys("exit 0\n");
     terminal.finish();
     let text = text();
-    assert_eq!(text.lines().count(), 4 * lines, "{text}");
+    assert_eq!(text.lines().count(), 4 * lines);
     for job in 1..=4 {
-        let whole: Vec<String> = (1..=lines).map(|i| format!("J {job} {i}")).collect();
-        assert_eq!(of(&text, job), whole);
+        let whole: Vec<String> = (1..=lines).map(|i| format!("J {job} {i} {fill}")).collect();
+        assert!(of(&text, job) == whole, "of job {job} all lines, in order");
     }
+    assert_eq!(joblog::codes(&project.at("log")), [0; 4]);
+    let said: String = err().lines().filter(|line| !line.starts_with("deployment.apps")).collect();
     tell(
         &project,
         &format!("`^Z`, and `fg` after {} s, of the whole pipeline", length.as_secs()),
-        "",
-        "all jobs whole, exit status 0",
+        &said,
+        "4 jobs whole, exit status 0",
     );
 }

@@ -8,16 +8,21 @@
 #
 # KEY stands for the sources (soak_key). Lines are only ever added, so two machines' files are merged by having both's lines.
 
-# What a soak is about: the programs that jobs go through, the tests, what these judge by. The folder of the notes is not in it.
-soak_about='bins/womm bins/womm-agent bins/womm-ssh bins/womm-sshlogins bins/womm-pods lib/womm-wire lib/womm-tty lib/womm-cli
-	lib/womm-stream lib/womm-engine tests/cluster tests/cluster.d tests/faults tests/faults-docker tests/faults-kube'
-for soak_each in command dockerd engine fault image joblog machines process project proxy terminal wait; do
+# What a soak is about: the programs that jobs go through and how they are built, the tests, what these judge by. The folder of
+# the notes is not in it.
+soak_about='Cargo.toml bins/build bins/womm bins/womm-agent bins/womm-image bins/womm-ssh bins/womm-sshlogins bins/womm-pods
+	lib/womm-wire lib/womm-tty lib/womm-cli lib/womm-stream lib/womm-engine tests/cluster tests/cluster.d tests/faults
+	tests/faults-docker tests/faults-kube tests/lib/soak.sh'
+for soak_each in after command dockerd engine fault image joblog machines process project proxy terminal wait; do
 	soak_about="$soak_about tests/harness/$soak_each.rs"
 done
 
+# The most seconds that a test may take: many times what any takes.
+soak_longest=1800
+
 # soak_key: the sources at HEAD, what they are built of, and by which compiler. A change elsewhere does not begin a soak anew.
 soak_key() {
-	soak_through='-p womm-agent -p womm-ssh -p womm-sshlogins -p womm-pods'
+	soak_through='-p womm-agent -p womm-image -p womm-ssh -p womm-sshlogins -p womm-pods'
 	# shellcheck disable=SC2086 # lists
 	{
 		soak_sources=$(git ls-tree -r HEAD -- $soak_about)
@@ -207,7 +212,7 @@ soak_one() {
 	END
 	soak_began=$(date +%s) outcome=passed code=0
 	log=$soak_state/$(echo "$1" | tr ' :' '-_').$$.log
-	# No timeout(1) here: it makes a process group, which the end of this part would not reach. The tests have deadlines.
+	# The tests have deadlines, but not all of their tools do: what hangs has failed.
 	case $target in
 	womm-stream) soak_run lib/womm-stream cuts WOMM_CUTS=100000 --nocapture >"$log" 2>&1 || code=$? ;;
 	*) soak_run tests "$target" WOMM_TEST_ENGINE="$engine" --exact "$test" --include-ignored --test-threads 1 >"$log" 2>&1 || code=$? ;;
@@ -231,5 +236,7 @@ soak_run() (
 	program=$soak_state/tests/$2 variable=$3
 	cd -- "$1" || exit
 	shift 3
-	exec env "$variable" WOMM_BIN="$soak_state/programs" PATH="$soak_state/programs:$PATH" "$program" "$@" </dev/null
+	# In this process group, which the end of this part is sent to.
+	exec env "$variable" WOMM_BIN="$soak_state/programs" PATH="$soak_state/programs:$PATH" \
+		timeout --foreground -k 10 "$soak_longest" "$program" "$@" </dev/null
 )

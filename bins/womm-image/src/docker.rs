@@ -199,10 +199,26 @@ pub async fn build(
     arguments: &HashMap<String, String>,
     network: Option<&str>,
 ) -> Result<String, Failure> {
+    let context = Bytes::from(context);
+    match build_once(docker, context.clone(), arguments, network).await {
+        // Docker had the image of an earlier step from a former build, and somebody has removed it (`docker image prune`).
+        Err(e) if e.to_string().contains("unable to find image") => {
+            build_once(docker, context, arguments, network).await
+        }
+        built => built,
+    }
+}
+
+async fn build_once(
+    docker: &Docker,
+    context: Bytes,
+    arguments: &HashMap<String, String>,
+    network: Option<&str>,
+) -> Result<String, Failure> {
     let deed = "build the image";
     let options = BuildImageOptionsBuilder::default().rm(true).forcerm(true).buildargs(arguments);
     let options = network.map_or(options.clone(), |network| options.networkmode(network)).build();
-    let mut lines = Box::pin(docker.build_image(options, None, Some(bollard::body_full(Bytes::from(context)))));
+    let mut lines = Box::pin(docker.build_image(options, None, Some(bollard::body_full(context))));
     let (mut id, mut said) = (None, String::new());
     while let Some(line) = next_line(&mut lines, deed).await? {
         // Docker only says with which status a program of the image failed.

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 use womm_tty::{Raw, size};
 use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, encode, taken_of};
 
@@ -16,6 +17,8 @@ use womm_wire::frame::{Decoder, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_W
 pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
     let terminal = request.terminal.unwrap_or(request.command.is_none()) && isatty(io::stdin());
     let open = open_of(request, terminal);
+    // GNU parallel has it run before a job, with the job's stdin: what it read there would be missing in the job.
+    let no_stdin = request.no_stdin || open.of_run && is_before_job(&open);
     let payload = open.encode();
     if payload.len() > womm_wire::frame::MOST_OPEN {
         return Err(format!("the command is too long: {} bytes", payload.len()));
@@ -27,15 +30,15 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
         socket,
         to_send: encode(Kind::Open, &payload),
         sent: 0,
-        stdin: if request.no_stdin { Stdin::Ended } else { Stdin::Open },
-        stdin_ended: request.no_stdin,
+        stdin: if no_stdin { Stdin::Ended } else { Stdin::Open },
+        stdin_ended: no_stdin,
         fed: false,
         under_way: 0,
         stdout_bytes: 0,
         stderr_bytes: 0,
         reader_gone: false,
     };
-    if request.no_stdin {
+    if no_stdin {
         relay.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
     }
     let end = relay.run(resized.as_ref())?;
@@ -59,7 +62,13 @@ fn open_of(request: &Request, terminal: bool) -> Open {
         terminal: terminal.then(|| (term(), size(io::stdin()))),
         subsystem,
         of_run: run::is_ours(),
+        attempt: run::attempt().unwrap_or_default().into_bytes(),
     }
+}
+
+/// Whether it makes the folder for files that are about to be brought, by the letter of GNU parallel 20221122 and later.
+fn is_before_job(open: &Open) -> bool {
+    open.command.as_ref().is_some_and(|command| command.starts_with(b"exec mkdir -p "))
 }
 
 fn resized() -> io::Result<UnixStream> {
@@ -68,6 +77,9 @@ fn resized() -> io::Result<UnixStream> {
     signal_hook::low_level::pipe::register(SIGWINCH, writer)?;
     Ok(reader)
 }
+
+/// How long after its end a job's feeder is listened to at most.
+const LEAVINGS: Duration = Duration::from_secs(2);
 
 #[derive(PartialEq, Eq)]
 enum Stdin {
@@ -215,15 +227,16 @@ impl Relay {
 
     /// Reads what a feeder of our stdin is about to write and the job did not want, up to what would have been under
     /// way had the job lasted longer: else it depends on who is faster whether GNU parallel's feeder dies of SIGPIPE.
-    /// Only of a pipe, and only what comes soon: a feeder that pauses must not keep us. One that has begun gets its
-    /// turn on a busy machine, too.
+    /// Only of a pipe, and only what comes soon: a feeder that pauses must not keep us, nor one that never ends. One that
+    /// has begun gets its turn on a busy machine, too.
     fn take_leavings(&mut self) {
         let stdin = io::stdin();
         let is_pipe = rustix::fs::fstat(&stdin)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
         let mut room = STDIN_WINDOW.saturating_sub(self.under_way);
         let mut buffer = vec![0; MOST_DATA];
-        while is_pipe && !self.stdin_ended && room > 0 {
+        let begun = Instant::now();
+        while is_pipe && !self.stdin_ended && room > 0 && begun.elapsed() < LEAVINGS {
             let soon = Timespec { tv_sec: 0, tv_nsec: if self.fed { 500_000_000 } else { 20_000_000 } };
             match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&soon)) {
                 Ok(1) => {}

@@ -21,6 +21,16 @@ pub fn is_ours() -> bool {
     std::env::var_os(names::ENV_RUN).is_some_and(|run| !run.is_empty())
 }
 
+/// Which try of which of GNU parallel's jobs we belong to, if that can be told: it has the programs of each in a process group
+/// of their own, those that bring and take its files, too.
+pub fn attempt() -> Option<String> {
+    let variable = |name| std::env::var(name).ok();
+    let parallel = rustix::process::Pid::from_raw(variable("PARALLEL_PID")?.parse().ok()?)?;
+    let group = rustix::process::getpgrp();
+    let is_own = rustix::process::getpgid(Some(parallel)).is_ok_and(|parallels| parallels != group);
+    is_own.then_some(format!("{}.{}", variable("PARALLEL_SEQ")?, group.as_raw_nonzero()))
+}
+
 /// The host's name within its run.
 pub fn host(request: &Request) -> &[u8] {
     let name = &request.host;

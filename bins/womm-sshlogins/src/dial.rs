@@ -30,6 +30,8 @@ const SUSPICIOUS: u32 = 3;
 /// What an engine must go on saying for so long before it is believed: one that has just been started may not know its pods,
 /// or who may do what, yet.
 const CERTAIN: Duration = Duration::from_secs(5);
+/// How long those who watch pods may take to see that one was started again: longer than they take from list to list.
+const TO_HEAR: Duration = Duration::from_secs(15);
 /// The most connections to one pod that are tried at once.
 const MOST_TRIES: usize = 4;
 
@@ -120,6 +122,18 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
                 stream.finish(&why);
                 (stream, at_work) = (new_stream(&places), None);
             }
+            Err(Outcome::Another(why)) => {
+                stream.finish(&why);
+                (stream, at_work) = (new_stream(&places), None);
+                // The pod's container was started again, and so is another pod for whoever watches; a job that went there
+                // before that is said would go on without us, being lost with the old one.
+                if places.is_watched() {
+                    tokio::select! {
+                        () = tokio::time::sleep(TO_HEAR) => {}
+                        () = left(&mut leaving) => return,
+                    }
+                }
+            }
             Err(Outcome::NotNow(why) | Outcome::Forbidden(why)) => {
                 if !said && cut_since.elapsed() > WORTH_SAYING {
                     say(&format!("pod {} can't be reached, trying on: {why}", pod.name));
@@ -151,7 +165,7 @@ async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Option<Atta
                 tokio::time::sleep(places.pace).await;
             }
             // It is found out again once the first wire is given up.
-            Err(Outcome::Anew(_) | Outcome::Never(_)) => return None,
+            Err(Outcome::Another(_) | Outcome::Anew(_) | Outcome::Never(_)) => return None,
         }
     }
 }
@@ -169,7 +183,9 @@ fn new_stream(places: &Places) -> Workstation {
 
 enum Outcome {
     NotNow(String),
-    /// The agent is another one than before, or the stream is over for another reason.
+    /// The agent is another one than before.
+    Another(String),
+    /// The stream is over for another reason.
     Anew(String),
     Never(String),
     /// There is no such pod, says the engine.
@@ -261,7 +277,7 @@ async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Gr
     };
     greeted.map_err(|e| match e {
         GreetingError::Version { .. } => Outcome::Never(e.to_string()),
-        GreetingError::Unknown => Outcome::Anew(e.to_string()),
+        GreetingError::Unknown => Outcome::Another(e.to_string()),
         GreetingError::TooLate(why) if stream.over().is_some() => Outcome::Anew(why),
         // Foreign: also what an engine says on the wire about a container that ends at this moment.
         GreetingError::Foreign(_)

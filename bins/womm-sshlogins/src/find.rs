@@ -90,6 +90,7 @@ async fn free_elsewhere(places: &Places, full: usize) -> (usize, OwnedSemaphoreP
 mod tests {
     use super::*;
     use crate::dial::tests::{Fake, Two, places_of, pod, second_pod};
+    use crate::places::Files;
     use std::sync::Arc;
 
     async fn found(places: &Arc<Places>, place: usize) -> Found {
@@ -99,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_whose_place_is_full_of_guests_goes_to_the_pod_that_came_for_them() {
-        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, true);
+        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, Files::Elsewhere);
         places.add(pod());
         let guest = found(&places, 1).await;
         assert_eq!(guest.pod, pod(), "nobody else is there yet");
@@ -114,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_of_a_run_without_guests_waits_for_its_own_place() {
-        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, false);
+        let (_run, places) = places_of(Box::new(Two(Fake::new(), Fake::new())), 2, Files::Brought);
         places.add(pod());
         places.add(second_pod());
         let first = found(&places, 0).await;

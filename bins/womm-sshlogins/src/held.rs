@@ -17,12 +17,15 @@ use womm_stream::frames;
 use womm_stream::session::Stream;
 use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, taken, taken_of};
 
-/// What GNU parallel has run for files that it brings and takes, the other ends of rsync(1) and scp(1).
-const TALKERS: [&[u8]; 3] = [b"rsync --server", b"scp -", b"exec rsync --server"];
+/// Whether it is what GNU parallel has run for files that it brings and takes, the other end of rsync(1) or scp(1); before
+/// rsync's there may be a `cd`. The words of a job are not to be seen in GNU parallel's wrapper.
+fn talks(command: &[u8]) -> bool {
+    const RSYNC: &[u8] = b"rsync --server";
+    command.starts_with(b"scp -") || command.windows(RSYNC.len()).any(|words| words == RSYNC)
+}
 
 /// Whether a job is one that is run again.
 pub fn may_be(places: &Places, open: &Open) -> bool {
-    let talks = |command: &[u8]| TALKERS.iter().any(|talker| command.starts_with(talker));
     places.retries > 0
         && open.of_run
         && open.terminal.is_none()
@@ -57,6 +60,8 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
     loop {
         let Found { pod, stream, mut session, slot: _slot, writes } = match job.find(frames.hung_up()).await {
             None => return Ok(None),
+            // That it would be run again was said, and is not true.
+            Some(Err(end)) if again > 0 => return Ok(Some(job.lost_here(&end.reason))),
             Some(Err(end)) => return Ok(Some(end)),
             Some(Ok(found)) => found,
         };
@@ -173,6 +178,21 @@ async fn pass_on(mut output: File, writer: &mut OwnedWriteHalf) -> std::io::Resu
         let count = output.read(&mut buffer).await?;
         if count == 0 || writer.write_all(&buffer[..count]).await.is_err() {
             return Ok(()); // womm-ssh is gone: nobody to tell
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_ends_of_rsync_and_scp_are_not_held_back() {
+        for command in ["rsync --server -e.Lsfx . .", "cd 'a b'/.; rsync --server --sender . x", "scp -t /tmp/x"] {
+            assert!(talks(command.as_bytes()), "{command}");
+        }
+        for command in ["rsync -a /a /b", "exec perl -X -e GNU_Parallel_worker,eval", ""] {
+            assert!(!talks(command.as_bytes()), "{command}");
         }
     }
 }

@@ -144,8 +144,14 @@ impl<'a> Job<'a> {
             found = find(self.places, self.place, self.open.of_run) => found,
             () = gone => return None,
         };
-        if found.is_ok() {
+        if let Ok(found) = &found {
             files::started(&self.places.task, &self.places.started);
+            if let Some(brought) = self.places.brought.as_ref().filter(|_| self.open.of_run)
+                && let Err(why) = brought.check(self.place, &self.open.attempt, &found.pod)
+            {
+                self.note(Some(&found.pod.name), &why, false);
+                return Some(Err(End::without_output(How::Lost, format!("job lost on {}: {why}", self.host))));
+            }
         }
         Some(found.map_err(|why| End::without_output(How::Refused, why)))
     }
@@ -381,5 +387,28 @@ mod tests {
         assert_eq!((kind, Open::decode(&payload).map(|open| open.command)), (Kind::Open, Ok(Some(b"true".to_vec()))));
         let (kind, payload) = pod_goes(false).await;
         assert_eq!((kind, End::decode(&payload).map(|end| end.how)), (Kind::End, Ok(How::Lost)));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_an_agent_denies_goes_to_another_pod_with_its_stdin() {
+        let (fake, other) = (Fake::new(), Fake::new());
+        fake.denies.store(true, Ordering::Relaxed);
+        let (_run, places) = places(Box::new(Two(fake, other)));
+        places.add(pod());
+        drop(up(&places).await);
+        let (mut ssh, ours) = UnixStream::pair().expect("sockets");
+        tokio::spawn(job(places.clone(), ours));
+        let open = Open { host: b"w001".to_vec(), command: Some(b"true".to_vec()), of_run: true, ..Open::default() };
+        frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
+        frames::write(&mut ssh, Kind::Stdin, b"in").await.expect("taken");
+        tokio::time::sleep(DENIED * 2).await;
+        places.add(second_pod());
+        places.remove(&pod(), "it was deleted".into());
+        let mut frame = Vec::new();
+        for expected in [(Kind::Open, open.encode()), (Kind::Stdin, b"in".to_vec())] {
+            let read = tokio::time::timeout(Duration::from_secs(20), frames::read(&mut ssh, &mut frame)).await;
+            let kind = read.expect("in time").expect("alive").expect("a frame");
+            assert_eq!((kind, frame[HEADER..].to_vec()), expected, "what the other pod's agent was told");
+        }
     }
 }

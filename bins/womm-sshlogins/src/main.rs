@@ -1,5 +1,6 @@
 //! `womm-sshlogins`: pod lines in, hosts for GNU parallel out: the sshloginfile, and the socket that `womm-ssh` talks to.
 
+mod brought;
 mod dial;
 mod dials;
 mod files;
@@ -9,7 +10,7 @@ mod jobs;
 mod places;
 
 use clap::Parser;
-use places::Places;
+use places::{Files, Places};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,10 @@ struct Options {
     /// is to be visited once
     #[arg(long)]
     no_guests: bool,
+    /// As --no-guests, and jobs of a place whose pod was replaced are lost: GNU parallel has left files there once, for all
+    /// of them
+    #[arg(long)]
+    base_files: bool,
     /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
     #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
     window: u64,
@@ -93,8 +98,8 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
     let task = record.task()?;
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Box::new(Engine::for_task(task).await?);
-    let places =
-        Arc::new(Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, !options.no_guests));
+    let places = Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, options.files());
+    let places = Arc::new(places);
     let listener = files::listen(task)?;
     files::write_sshloginfile(&options.file, task)?;
     tokio::spawn(jobs::take(listener, places.clone()));
@@ -188,6 +193,14 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 impl Options {
+    fn files(&self) -> Files {
+        match (self.base_files, self.no_guests) {
+            (true, _) => Files::BroughtOnce,
+            (false, true) => Files::Brought,
+            (false, false) => Files::Elsewhere,
+        }
+    }
+
     fn stream(&self, pods: u32) -> Config {
         let window = usize::try_from(self.window).unwrap_or(usize::MAX);
         let interval = self.keepalive.unwrap_or_else(|| places::pace(pods) * 2);

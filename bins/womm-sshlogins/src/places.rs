@@ -4,6 +4,7 @@
 //! place that is full sends them where there is room. No pod gets more jobs of the run at once than it has slots, guests
 //! included. Runs whose files GNU parallel transfers have no guests: a file must arrive where its job does.
 
+use crate::brought::Brought;
 use crate::dial::{self, Dial};
 use crate::dials::Dials;
 use std::collections::{HashMap, VecDeque};
@@ -36,6 +37,17 @@ pub enum State {
     Failed(String),
 }
 
+/// Where the files that jobs use come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Not from GNU parallel, or they are in all pods.
+    Elsewhere,
+    /// GNU parallel brings them for each job, or each pod is to be visited once.
+    Brought,
+    /// GNU parallel brings some of them once, for all jobs of a place.
+    BroughtOnce,
+}
+
 /// All places of a task.
 pub struct Places {
     pub task: Task,
@@ -51,6 +63,8 @@ pub struct Places {
     pub retries: u32,
     /// Whether the jobs of an empty place go to others.
     pub guests: bool,
+    /// Where files are that GNU parallel brought, if it brings any.
+    pub brought: Option<Brought>,
     /// Whether a job was sent to a pod.
     pub started: AtomicBool,
     leaving: watch::Sender<bool>,
@@ -91,7 +105,7 @@ pub fn pace(pods: u32) -> Duration {
 const REMEMBERED: usize = 4096;
 
 impl Places {
-    pub fn new(task: &Task, dialler: Box<dyn Dial>, id: String, stream: Config, retries: u32, guests: bool) -> Self {
+    pub fn new(task: &Task, dialler: Box<dyn Dial>, id: String, stream: Config, retries: u32, files: Files) -> Self {
         let count = task.pods as usize;
         Self {
             task: task.clone(),
@@ -101,7 +115,11 @@ impl Places {
             stream,
             pace: pace(task.pods),
             retries,
-            guests,
+            guests: files == Files::Elsewhere,
+            brought: match files {
+                Files::Elsewhere => None,
+                brought => Some(Brought::new(count, task.procs_per_pod, brought == Files::BroughtOnce)),
+            },
             started: AtomicBool::new(false),
             leaving: watch::Sender::new(false),
             deserted: watch::Sender::new(None),

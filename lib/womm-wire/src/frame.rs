@@ -213,6 +213,8 @@ pub struct Open {
     /// It belongs to the run (GNU parallel sent it), so it takes one of a pod's slots. What people start from another
     /// terminal does not.
     pub of_run: bool,
+    /// Which try of which of GNU parallel's jobs it belongs to: programs with the same one, not empty, use the same files.
+    pub attempt: Vec<u8>,
 }
 
 // Fields: tag (1 byte), length (4 bytes, big endian), value. Unknown tags are passed over.
@@ -223,6 +225,7 @@ const ENV: u8 = b'e';
 const TERMINAL: u8 = b't';
 const SUBSYSTEM: u8 = b's';
 const OF_RUN: u8 = b'r';
+const ATTEMPT: u8 = b'a';
 
 impl Open {
     /// As the payload of [`Kind::Open`].
@@ -241,6 +244,9 @@ impl Open {
         }
         if self.of_run {
             field(OF_RUN, &[]);
+        }
+        if !self.attempt.is_empty() {
+            field(ATTEMPT, &[&self.attempt]);
         }
         for (name, value) in &self.env {
             field(ENV, &[name, b"=", value]);
@@ -268,6 +274,7 @@ impl Open {
                 CWD => open.cwd = Some(value.to_vec()),
                 SUBSYSTEM => open.subsystem = Some(value.to_vec()),
                 OF_RUN => open.of_run = true,
+                ATTEMPT => open.attempt = value.to_vec(),
                 ENV => {
                     let equals = value.iter().position(|b| *b == b'=').ok_or(bad.clone())?;
                     open.env.push((value[..equals].to_vec(), value[equals + 1..].to_vec()));
@@ -378,6 +385,7 @@ mod tests {
             terminal: Some((b"xterm".to_vec(), Size { rows: 24, columns: 80 })),
             subsystem: None,
             of_run: true,
+            attempt: b"12.3456".to_vec(),
         };
         assert_eq!(Open::decode(&open.encode()), Ok(open));
     }

@@ -90,6 +90,7 @@ pub fn open(bytes: &[u8]) {
         cwd: input.maybe(),
         subsystem: input.maybe(),
         of_run: input.flag(),
+        attempt: input.bytes().to_vec(),
         ..Open::default()
     };
     if input.flag() {

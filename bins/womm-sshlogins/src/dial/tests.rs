@@ -1,13 +1,15 @@
 //! Dialling against agents and engines that misbehave, on a clock of their own.
 
 use super::*;
-use crate::places::pace;
+use crate::places::{Files, pace};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::AbortHandle;
+use womm_stream::frames;
 use womm_stream::greeting::{Agent, Greeted as Met};
 use womm_stream::resumable::Config;
+use womm_wire::frame::{End, How, Kind};
 
 /// One agent, and how it is reached.
 pub struct Fake {
@@ -20,19 +22,27 @@ pub struct Fake {
     /// Wires that the agent took.
     taken: AtomicUsize,
     wires: Mutex<Vec<AbortHandle>>,
+    /// Whether it denies all jobs, as if its pod were told to end.
+    pub denies: AtomicBool,
     /// Counts how often the wires that were there fell silent.
     pub silences: tokio::sync::watch::Sender<usize>,
 }
 
 impl Fake {
     pub fn new() -> Arc<Self> {
+        Self::called("instance")
+    }
+
+    /// One of another agent's instance.
+    pub fn called(instance: &str) -> Arc<Self> {
         Arc::new(Self {
-            agent: Agent::new("instance"),
+            agent: Agent::new(instance),
             error: Mutex::default(),
             delay: Mutex::default(),
             dialled: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             wires: Mutex::default(),
+            denies: AtomicBool::default(),
             silences: tokio::sync::watch::Sender::new(0),
         })
     }
@@ -59,8 +69,15 @@ impl Fake {
                 // What comes on a stream goes back on it.
                 tokio::spawn(async move {
                     while let Some(stream) = incoming.recv().await {
+                        let denies = self.denies.load(Ordering::Relaxed);
                         tokio::spawn(async move {
                             let (mut from, mut to) = tokio::io::split(stream);
+                            if denies {
+                                let mut frame = Vec::new();
+                                let _ = frames::read(&mut from, &mut frame).await;
+                                let end = End::without_output(How::Denied, "it ends").encode();
+                                frames::write(&mut to, Kind::End, &end).await.expect("alive");
+                            }
                             tokio::io::copy(&mut from, &mut to).await
                         });
                     }
@@ -122,16 +139,16 @@ pub fn second_pod() -> Pod {
 
 /// One place, and the run folder, which is there as long as it is held.
 pub fn places(dialler: Box<dyn Dial>) -> (tempfile::TempDir, Arc<Places>) {
-    places_of(dialler, 1, true)
+    places_of(dialler, 1, Files::Elsewhere)
 }
 
 /// So many places, for one job each.
-pub fn places_of(dialler: Box<dyn Dial>, pods: u32, guests: bool) -> (tempfile::TempDir, Arc<Places>) {
+pub fn places_of(dialler: Box<dyn Dial>, pods: u32, files: Files) -> (tempfile::TempDir, Arc<Places>) {
     let run = tempfile::tempdir().expect("a folder");
     let path = run.path().to_string_lossy().into_owned();
     let task = Task { id: "abcdefgh".into(), run: path, pods, procs_per_pod: 1, ..Task::default() };
     let stream = Config { interval: pace(1) * 2, ..Config::default() };
-    (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, guests)))
+    (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, files)))
 }
 
 /// The session at the only place, as soon as there is one.
@@ -278,6 +295,45 @@ async fn without_a_watcher_no_job_waits_for_a_pod_that_can_not_come() {
     let (_run, places) = places(Box::new(Fake::new()));
     places.unwatched();
     tokio::time::timeout(Duration::from_secs(1), places.deserted()).await.expect("there never was one");
+}
+
+/// First one agent, then the other, at the same pod.
+struct Restarted(Arc<Fake>, Arc<Fake>, Arc<AtomicBool>);
+
+impl Dial for Restarted {
+    fn dial<'a>(&'a self, task: &'a Task, at: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        if self.2.load(Ordering::Relaxed) { self.1.dial(task, at) } else { self.0.dial(task, at) }
+    }
+}
+
+/// A pod whose container is started again, and what is there then; half of what those who watch may take has passed.
+async fn restarted() -> (tempfile::TempDir, Arc<Places>, Arc<Fake>) {
+    let (old, new, is_new) = (Fake::new(), Fake::called("new"), Arc::new(AtomicBool::new(false)));
+    let (run, places) = places(Box::new(Restarted(old.clone(), new.clone(), is_new.clone())));
+    places.add(pod());
+    let session = up(&places).await;
+    is_new.store(true, Ordering::Relaxed);
+    old.cut();
+    session.ended().wait().await;
+    tokio::time::sleep(TO_HEAR / 2).await;
+    (run, places, new)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_was_started_again_gets_no_job_before_that_is_said() {
+    let (_run, places, new) = restarted().await;
+    assert_eq!(new.taken(), 0, "its jobs would be lost with the old one");
+    places.remove(&pod(), "its container was started again".into());
+    places.add(second_pod());
+    echoes(&up(&places).await).await;
+    assert_eq!(new.taken(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_was_started_again_is_used_although_nobody_says_so() {
+    let (_run, places, _new) = restarted().await;
+    tokio::time::sleep(TO_HEAR).await;
+    echoes(&up(&places).await).await;
 }
 
 #[tokio::test(start_paused = true)]
