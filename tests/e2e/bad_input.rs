@@ -211,7 +211,7 @@ fn options_with_which_no_job_can_be_run_again() {
     }
     let cmd = project.parallel(1).words("--kube-retries 1 -- echo ran ::: 1").env("PARALLEL", "--round-robin");
     refused(&project, cmd, USAGE, &["--kube-retries", "PARALLEL"]);
-    project.parallel(1).words("--kube-retries 0 -- echo ran ::: 1").run().succeeds().writes("ran\n");
+    project.parallel(1).words("--kube-retries 0 -- echo ran ::: 1").run().succeeds().writes("ran 1\n");
 }
 
 #[test]
