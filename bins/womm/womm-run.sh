@@ -20,7 +20,7 @@ record=     # of the project and its image
 lost=       # how many jobs were
 retries=    # how often a lost one is run again
 no_guests=  # whether jobs are to wait for a pod at their own place
-base_files= # whether files are brought there once, for all jobs
+files=      # when GNU parallel brings some: each, or once as well
 
 # say MESSAGE: as one line, whatever the user's words hold
 say() { printf '%s: %s\n' "$name" "$(printf %s "$1" | tr '\n\r' '  ')" >&2; }
@@ -158,7 +158,7 @@ run_pods() {
 	"$libexec/womm-pods" watch --while 9 <"$run/task" >&6 3<&- 5<&- 6>&- 8>&- &
 	watch=$!
 	"$libexec/womm-sshlogins" --while 9 --file "$run/slf" ${retries:+--retries "$retries"} \
-		${no_guests:+--no-guests} ${base_files:+--base-files} <&5 >&2 3<&- 5<&- 6>&- 8>&- &
+		${no_guests:+--no-guests} ${files:+--files "$files"} <&5 >&2 3<&- 5<&- 6>&- 8>&- &
 	logins=$!
 	exec 5<&- 6>&-
 

@@ -162,6 +162,29 @@ fn files_that_were_brought_once_are_not_looked_for_in_a_pod_that_came_later() {
     out.task();
 }
 
+/// GNU parallel would send it one after the other.
+#[test]
+fn a_host_whose_files_are_gone_takes_one_of_the_jobs_not_all() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    project.configure("share_kind", "none");
+    project.write("base", "some text\n");
+    let log = project.at("log");
+    let cmd = project.parallel(2).words("--basefile base -n0 --joblog").arg(&log).arg("--").arg("sleep 0.5; cat base");
+    let mut run = cmd.words("::: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").start();
+    let task = run.task();
+    run.until("two jobs", |_| (log.exists() && joblog::codes(&log).len() >= 2).then_some(()));
+    engine.remove_by_force(&engine.pods(&task)[0]);
+    let out = run.finish();
+    let codes = joblog::codes(&log);
+    let lost = codes.iter().filter(|code| **code == 255).count();
+    // One that was at work there, and one that came.
+    out.holds(&format!("few are lost: {codes:?}"), codes.len() == 16 && (1..=2).contains(&lost));
+    out.holds("no other fails", codes.iter().all(|code| [0, 255].contains(code)));
+    out.exits(i32::try_from(lost).unwrap()).holds("why is said", out.stderr.contains("--basefile brought are gone"));
+    out.task();
+}
+
 #[test]
 fn options_stand_with_and_without_an_equals_sign() {
     let project = Engine::under_test().project();

@@ -2,57 +2,126 @@
 //! another one a job might even succeed, with fewer files than it was meant to have.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use womm_wire::pod::Pod;
+
+/// The most tries that are remembered of a place: many times what GNU parallel has under way on one host.
+const MOST: usize = 4096;
 
 /// In which pods there are files, by place.
 pub struct Brought {
-    /// Files are brought once, before the first job (`--basefile`).
+    /// Some are brought once, before the first job (`--basefile`).
     for_all: bool,
-    /// The most tries that are remembered of a place: there are no more at once than slots.
-    most: usize,
     places: Vec<Mutex<Place>>,
 }
 
 #[derive(Default)]
 struct Place {
-    /// Where the first program of all went.
-    first: Option<Pod>,
-    /// Where the first program of each try of a job went: the last ones.
-    tries: VecDeque<(Vec<u8>, Pod)>,
+    /// What was brought for all.
+    all: Option<Bound>,
+    /// What was brought for each try of a job: the last ones.
+    tries: VecDeque<(Vec<u8>, Bound)>,
+}
+
+/// Where the first program went.
+struct Bound {
+    pod: Pod,
+    /// It began there; else there are no files.
+    begun: bool,
+    /// That the job is lost has been written down.
+    noted: bool,
+}
+
+impl Bound {
+    fn new(pod: &Pod) -> Self {
+        Self { pod: pod.clone(), begun: false, noted: false }
+    }
+
+    /// Whether there are files in another pod than this one.
+    fn is_elsewhere(&mut self, pod: &Pod) -> bool {
+        if self.pod.uid == pod.uid {
+            return false;
+        }
+        if !self.begun {
+            self.pod = pod.clone();
+        }
+        self.begun
+    }
+}
+
+/// Files are gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// In words.
+    pub why: String,
+    /// All jobs of the place miss them.
+    pub for_all: bool,
+    /// That the job is lost is still to be written down.
+    pub note: bool,
+}
+
+impl Place {
+    /// What is known of a try.
+    fn of(&mut self, attempt: &[u8], pod: &Pod) -> &mut Bound {
+        let known = self.tries.iter().rposition(|(known, _)| known == attempt);
+        let at = known.unwrap_or_else(|| {
+            if self.tries.len() >= MOST {
+                self.tries.pop_front();
+            }
+            self.tries.push_back((attempt.to_vec(), Bound::new(pod)));
+            self.tries.len() - 1
+        });
+        &mut self.tries[at].1
+    }
 }
 
 impl Brought {
-    pub fn new(places: usize, slots: u32, for_all: bool) -> Self {
-        Self { for_all, most: 2 * slots as usize, places: (0..places).map(|_| Mutex::default()).collect() }
+    pub fn new(places: usize, for_all: bool) -> Self {
+        Self { for_all, places: (0..places).map(|_| Mutex::default()).collect() }
     }
 
-    /// Whether a program that belongs to this try of a job may run in this pod; else why not.
-    pub fn check(&self, place: usize, attempt: &[u8], pod: &Pod) -> Result<(), String> {
-        let mut place = self.places[place].lock().unwrap_or_else(PoisonError::into_inner);
-        if self.for_all {
-            let first = place.first.get_or_insert_with(|| pod.clone());
-            if first.uid != pod.uid {
-                return Err(format!("the files that --basefile brought are gone with pod {}", first.name));
-            }
-        }
+    fn place(&self, place: usize) -> MutexGuard<'_, Place> {
+        self.places[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a program that belongs to this try of a job, if it is not empty, may run in this pod.
+    pub fn check(&self, place: usize, attempt: &[u8], pod: &Pod) -> Result<(), Gone> {
+        let mut place = self.place(place);
+        let all = self.for_all.then(|| place.all.get_or_insert_with(|| Bound::new(pod)));
+        let for_all = all.and_then(|all| all.is_elsewhere(pod).then(|| all.pod.name.clone()));
         if attempt.is_empty() {
-            return Ok(());
+            return for_all.map_or(Ok(()), |from| Err(gone(&from, true, false)));
         }
-        match place.tries.iter().find(|(known, _)| known == attempt) {
-            Some((_, first)) if first.uid != pod.uid => {
-                Err(format!("the files that were brought for it are gone with pod {}", first.name))
-            }
-            Some(_) => Ok(()),
-            None => {
-                if place.tries.len() >= self.most {
-                    place.tries.pop_front();
-                }
-                place.tries.push_back((attempt.to_vec(), pod.clone()));
-                Ok(())
-            }
+        let bound = place.of(attempt, pod);
+        let from = match for_all {
+            None if !bound.is_elsewhere(pod) => return Ok(()),
+            None => bound.pod.name.clone(),
+            Some(ref from) => from.clone(),
+        };
+        Err(gone(&from, for_all.is_some(), !std::mem::replace(&mut bound.noted, true)))
+    }
+
+    /// A program has begun in that pod, or may have.
+    pub fn begun(&self, place: usize, attempt: &[u8], pod: &Pod) {
+        let mut place = self.place(place);
+        let all = place.all.iter_mut().filter(|all| all.pod.uid == pod.uid);
+        all.for_each(|all| all.begun = true);
+        if !attempt.is_empty() {
+            place.of(attempt, pod).begun = true;
         }
     }
+
+    /// A program of this try was lost, and that was written down.
+    pub fn noted(&self, place: usize, attempt: &[u8], pod: &Pod) {
+        if !attempt.is_empty() {
+            self.place(place).of(attempt, pod).noted = true;
+        }
+    }
+}
+
+fn gone(from: &str, for_all: bool, note: bool) -> Gone {
+    let which = if for_all { "that --basefile brought" } else { "that were brought for it" };
+    Gone { why: format!("the files {which} are gone with pod {from}"), for_all, note }
 }
 
 #[cfg(test)]
@@ -65,11 +134,13 @@ mod tests {
 
     #[test]
     fn a_job_goes_where_its_files_are_or_nowhere() {
-        let brought = Brought::new(2, 1, false);
+        let brought = Brought::new(2, false);
         assert_eq!(brought.check(0, b"1.70", &pod("a")), Ok(()));
+        brought.begun(0, b"1.70", &pod("a"));
         assert_eq!(brought.check(0, b"1.70", &pod("a")), Ok(()));
         let gone = brought.check(0, b"1.70", &pod("b")).unwrap_err();
-        assert_eq!(gone, "the files that were brought for it are gone with pod a");
+        assert_eq!((gone.why.as_str(), gone.note), ("the files that were brought for it are gone with pod a", true));
+        assert!(!brought.check(0, b"1.70", &pod("b")).unwrap_err().note, "it is one job");
         // Another try brings them again; another place has its own; who brings nothing goes anywhere.
         for (place, attempt) in [(0, &b"1.80"[..]), (1, b"1.70"), (0, b"")] {
             assert_eq!(brought.check(place, attempt, &pod("b")), Ok(()));
@@ -77,20 +148,44 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_tries_are_remembered() {
-        let brought = Brought::new(1, 2, false);
-        for attempt in 0..5_u8 {
-            assert_eq!(brought.check(0, &[attempt], &pod("a")), Ok(()));
+    fn what_did_not_begin_has_brought_nothing() {
+        for for_all in [false, true] {
+            let brought = Brought::new(1, for_all);
+            assert_eq!(brought.check(0, b"1.70", &pod("a")), Ok(()));
+            assert_eq!(brought.check(0, b"1.70", &pod("b")), Ok(()), "a has denied it");
+            brought.begun(0, b"1.70", &pod("b"));
+            let gone = brought.check(0, b"1.70", &pod("c")).unwrap_err();
+            assert!(gone.why.ends_with("with pod b") && gone.for_all == for_all, "{gone:?}");
         }
-        assert_eq!(brought.places[0].lock().unwrap().tries.len(), 4);
-        assert!(brought.check(0, &[4], &pod("b")).is_err());
+    }
+
+    #[test]
+    fn a_loss_that_was_noted_is_not_noted_again() {
+        let brought = Brought::new(1, false);
+        assert_eq!(brought.check(0, b"1.70", &pod("a")), Ok(()));
+        brought.begun(0, b"1.70", &pod("a"));
+        brought.noted(0, b"1.70", &pod("a"));
+        assert!(!brought.check(0, b"1.70", &pod("b")).unwrap_err().note);
+    }
+
+    #[test]
+    fn only_the_last_tries_are_remembered() {
+        let brought = Brought::new(1, false);
+        for attempt in 0..=MOST {
+            assert_eq!(brought.check(0, attempt.to_string().as_bytes(), &pod("a")), Ok(()));
+        }
+        assert_eq!(brought.place(0).tries.len(), MOST);
     }
 
     #[test]
     fn what_was_brought_once_is_in_the_first_pod_of_a_place() {
-        let brought = Brought::new(2, 1, true);
-        assert_eq!(brought.check(0, b"", &pod("a")), Ok(()));
-        assert_eq!(brought.check(1, b"", &pod("b")), Ok(()));
-        assert!(brought.check(0, b"9.9", &pod("c")).unwrap_err().ends_with("with pod a"));
+        let brought = Brought::new(2, true);
+        for (place, name) in [(0, "a"), (1, "b")] {
+            assert_eq!(brought.check(place, b"", &pod(name)), Ok(()));
+            brought.begun(place, b"", &pod(name));
+        }
+        let gone = brought.check(0, b"9.9", &pod("c")).unwrap_err();
+        assert!(gone.why.ends_with("with pod a") && gone.for_all && gone.note, "{gone:?}");
+        assert!(!brought.check(0, b"", &pod("c")).unwrap_err().note, "--cleanup is no job");
     }
 }

@@ -3,6 +3,7 @@
 //! A job runs at most once. It goes to another pod only if no byte of it was written or the agent denies it; any other that
 //! has no end from its agent is lost, and says so. Whoever wants lost jobs to be run again asks for it: [`crate::held`].
 
+use crate::brought::{Brought, Gone};
 use crate::find::{Found, find};
 use crate::places::Places;
 use crate::{files, held, say};
@@ -140,20 +141,42 @@ impl<'a> Job<'a> {
 
     /// A pod, a slot and a stream for it; `None` if `gone` is ready before: womm-ssh.
     pub async fn find(&self, gone: impl Future<Output = ()>) -> Option<Result<Found, End>> {
+        tokio::pin!(gone);
         let found = tokio::select! {
             found = find(self.places, self.place, self.open.of_run) => found,
-            () = gone => return None,
+            () = &mut gone => return None,
         };
-        if let Ok(found) = &found {
-            files::started(&self.places.task, &self.places.started);
-            if let Some(brought) = self.places.brought.as_ref().filter(|_| self.open.of_run)
-                && let Err(why) = brought.check(self.place, &self.open.attempt, &found.pod)
-            {
-                self.note(Some(&found.pod.name), &why, false);
-                return Some(Err(End::without_output(How::Lost, format!("job lost on {}: {why}", self.host))));
+        let found = match found {
+            Ok(found) => found,
+            Err(why) => return Some(Err(End::without_output(How::Refused, why))),
+        };
+        files::started(&self.places.task, &self.places.started);
+        let checked = self.brought().map_or(Ok(()), |b| b.check(self.place, &self.open.attempt, &found.pod));
+        let Err(Gone { why, for_all, note }) = checked else { return Some(Ok(found)) };
+        let pod = found.pod.name.clone();
+        drop(found); // its slot
+        if for_all {
+            tokio::select! {
+                () = self.places.others_are_idle(self.place, &self.host, &why) => {}
+                () = gone => return None,
             }
         }
-        Some(found.map_err(|why| End::without_output(How::Refused, why)))
+        if note {
+            self.note(Some(&pod), &why, false);
+        }
+        Some(Err(End::without_output(How::Lost, format!("job lost on {}: {why}", self.host))))
+    }
+
+    /// Where GNU parallel's files are, if it brings any for this.
+    fn brought(&self) -> Option<&Brought> {
+        self.places.brought.as_ref().filter(|_| self.open.of_run)
+    }
+
+    /// It has begun in a pod, or may have: files that it brought are there.
+    fn begun(&self, pod: &Pod) {
+        if let Some(brought) = self.brought() {
+            brought.begun(self.place, &self.open.attempt, pod);
+        }
     }
 
     /// Its end, now that it is lost. For programs it is written down here; womm-ssh says it to people.
@@ -163,6 +186,9 @@ impl<'a> Job<'a> {
             None => why_gone(self.places, pod, session).await,
         };
         self.note(Some(&pod.name), &why, again);
+        if let Some(brought) = self.brought() {
+            brought.noted(self.place, &self.open.attempt, pod);
+        }
         End::without_output(How::Lost, format!("job lost on {}: pod {}: {why}", self.host, pod.name))
     }
 
@@ -226,15 +252,18 @@ async fn run(job: &Job<'_>, client: Client) {
             Err(_) => Down::Lost(None), // some of it may have been written
             Ok(()) => tokio::select! {
                 down = down(&mut from_pod, &mut writer, &answered) => down,
-                () = up => return, // the stream is dropped, so reset: the agent ends the job
+                () = up => Down::Gone, // the stream is dropped, so reset: the agent ends the job
             },
         };
         match down {
-            Down::Told | Down::Gone => return,
             Down::Denied => tokio::time::sleep(DENIED).await,
             // Its pod went before a wire took any of it.
             Down::Lost(None) if !writes.were_sent() => tokio::time::sleep(DENIED).await,
-            Down::Lost(why) => break job.lost(&pod, &mut session, why, false).await,
+            Down::Told | Down::Gone => return job.begun(&pod),
+            Down::Lost(why) => {
+                job.begun(&pod);
+                break job.lost(&pod, &mut session, why, false).await;
+            }
         }
     };
     tell(&mut writer, &end).await;
@@ -315,7 +344,8 @@ async fn why_gone(places: &Places, pod: &Pod, session: &mut Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dial::tests::{Fake, Two, missing, places, pod, second_pod, up};
+    use crate::dial::tests::{Fake, Two, missing, places, places_of, pod, second_pod, up};
+    use crate::places::Files;
     use womm_wire::frame::MOST_DATA;
 
     /// A job that comes to a pod whose wire carries nothing any more, and is given up.
@@ -391,14 +421,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_an_agent_denies_goes_to_another_pod_with_its_stdin() {
+        denied(Files::Elsewhere).await;
+        denied(Files::BroughtOnce).await; // it has brought none yet
+    }
+
+    async fn denied(files: Files) {
         let (fake, other) = (Fake::new(), Fake::new());
         fake.denies.store(true, Ordering::Relaxed);
-        let (_run, places) = places(Box::new(Two(fake, other)));
+        let (_run, places) = places_of(Box::new(Two(fake, other)), 1, files);
         places.add(pod());
         drop(up(&places).await);
         let (mut ssh, ours) = UnixStream::pair().expect("sockets");
         tokio::spawn(job(places.clone(), ours));
-        let open = Open { host: b"w001".to_vec(), command: Some(b"true".to_vec()), of_run: true, ..Open::default() };
+        let open = Open {
+            host: b"w001".to_vec(),
+            command: Some(b"true".to_vec()),
+            of_run: true,
+            attempt: b"1.70".to_vec(),
+            ..Open::default()
+        };
         frames::write(&mut ssh, Kind::Open, &open.encode()).await.expect("taken");
         frames::write(&mut ssh, Kind::Stdin, b"in").await.expect("taken");
         tokio::time::sleep(DENIED * 2).await;

@@ -44,14 +44,13 @@ struct Options {
     /// Run a lost job again, on another pod if need be, up to so many times. Its output appears when it has ended
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
-    /// Jobs of a place that stays empty wait for a pod there: what came before them has left files in it, or each pod
-    /// is to be visited once
+    /// Jobs of a place that stays empty wait for a pod there, as each pod is to be visited
     #[arg(long)]
     no_guests: bool,
-    /// As --no-guests, and jobs of a place whose pod was replaced are lost: GNU parallel has left files there once, for all
-    /// of them
-    #[arg(long)]
-    base_files: bool,
+    /// The same, and a job whose files are gone with a pod is lost: GNU parallel brings them for each job, or some once for
+    /// all jobs of a place, too
+    #[arg(long, value_enum, value_name = "WHEN")]
+    files: Option<Bring>,
     /// The most output and input of all jobs of a pod that may be under way, kept until it has arrived: k, m, Ki, Mi
     #[arg(long, value_name = "BYTES", default_value = "1Mi", value_parser = bytes)]
     window: u64,
@@ -65,6 +64,15 @@ struct Options {
     /// End when this descriptor, the read end of the run's life pipe, has no writers left
     #[arg(long = "while", value_name = "FD")]
     life: Option<i32>,
+}
+
+/// When GNU parallel brings files.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Bring {
+    /// For each job
+    Each,
+    /// Once, for all jobs of a place, too
+    Once,
 }
 
 fn main() -> ExitCode {
@@ -194,10 +202,11 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 impl Options {
     fn files(&self) -> Files {
-        match (self.base_files, self.no_guests) {
-            (true, _) => Files::BroughtOnce,
-            (false, true) => Files::Brought,
-            (false, false) => Files::Elsewhere,
+        match (self.files, self.no_guests) {
+            (Some(Bring::Once), _) => Files::BroughtOnce,
+            (Some(Bring::Each), _) => Files::Brought,
+            (None, true) => Files::Nowhere,
+            (None, false) => Files::Elsewhere,
         }
     }
 

@@ -7,8 +7,9 @@
 use crate::brought::Brought;
 use crate::dial::{self, Dial};
 use crate::dials::Dials;
+use crate::say;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -22,6 +23,10 @@ const EMPTY: Duration = Duration::from_secs(1);
 
 /// How long agents may take to hear that the run is over.
 const TO_SAY_GOODBYE: Duration = Duration::from_millis(300);
+
+/// Places that are without work at so many looks in a row are idle.
+const IDLE_LOOKS: usize = 3;
+const IDLE_LOOK: Duration = Duration::from_secs(1);
 
 /// What a job that comes to a place finds.
 #[derive(Debug, Clone)]
@@ -40,9 +45,11 @@ pub enum State {
 /// Where the files that jobs use come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// Not from GNU parallel, or they are in all pods.
+    /// Not from GNU parallel: any pod will do.
     Elsewhere,
-    /// GNU parallel brings them for each job, or each pod is to be visited once.
+    /// There are none, but each pod is to be visited.
+    Nowhere,
+    /// GNU parallel brings them for each job.
     Brought,
     /// GNU parallel brings some of them once, for all jobs of a place.
     BroughtOnce,
@@ -65,6 +72,8 @@ pub struct Places {
     pub guests: bool,
     /// Where files are that GNU parallel brought, if it brings any.
     pub brought: Option<Brought>,
+    /// Whether it was said that a place's files are gone.
+    said_gone: Vec<AtomicBool>,
     /// Whether a job was sent to a pod.
     pub started: AtomicBool,
     leaving: watch::Sender<bool>,
@@ -117,9 +126,10 @@ impl Places {
             retries,
             guests: files == Files::Elsewhere,
             brought: match files {
-                Files::Elsewhere => None,
-                brought => Some(Brought::new(count, task.procs_per_pod, brought == Files::BroughtOnce)),
+                Files::Elsewhere | Files::Nowhere => None,
+                brought => Some(Brought::new(count, brought == Files::BroughtOnce)),
             },
+            said_gone: (0..count).map(|_| AtomicBool::new(false)).collect(),
             started: AtomicBool::new(false),
             leaving: watch::Sender::new(false),
             deserted: watch::Sender::new(None),
@@ -174,6 +184,31 @@ impl Places {
         let others = (0..self.states.len()).filter(|place| *place != full);
         let mut up = others.filter(|place| matches!(*self.states[*place].borrow(), State::Up(..)));
         up.find_map(|place| Some((place, self.slots(place).try_acquire_owned().ok()?)))
+    }
+
+    /// Waits until no other place has work, with a word to the user: a host whose jobs all fail at once would get all that
+    /// are left.
+    pub async fn others_are_idle(&self, place: usize, host: &str, why: &str) {
+        let idle = || {
+            let others = (0..self.states.len()).filter(|other| *other != place && !self.is_said_gone(*other));
+            let mut up = others.filter(|other| matches!(*self.states[*other].borrow(), State::Up(..) | State::Cut));
+            up.all(|other| self.slots[other].available_permits() == self.task.procs_per_pod as usize)
+        };
+        if !self.said_gone[place].swap(true, Ordering::Relaxed) && !idle() {
+            say(&format!(
+                "{host}: {why}: a job there fails once the other hosts are idle, GNU parallel's --retries runs it again"
+            ));
+        }
+        // From one job to the next a host is idle for a moment.
+        let mut looks = 0;
+        while looks < IDLE_LOOKS {
+            looks = if idle() { looks + 1 } else { 0 };
+            tokio::time::sleep(IDLE_LOOK).await;
+        }
+    }
+
+    fn is_said_gone(&self, place: usize) -> bool {
+        self.said_gone[place].load(Ordering::Relaxed)
     }
 
     /// The place has a pod of its own.

@@ -105,7 +105,7 @@ pub fn open(bytes: &[u8]) {
     }
     survives(&open);
     // A field of a later version changes nothing.
-    if !b"hcdetsr".contains(&unknown) {
+    if !b"hcdetsra".contains(&unknown) {
         let mut later = vec![unknown];
         later.extend_from_slice(&(passed_over.len() as u32).to_be_bytes());
         later.extend_from_slice(passed_over);
@@ -123,8 +123,8 @@ fn survives(open: &Open) {
     // Cut off anywhere but between two fields, it is no job.
     let fields = (0..bytes.len()).filter(|at| Open::decode(&bytes[..*at]).is_ok()).count();
     let terms = usize::from(open.command.is_some()) + usize::from(open.cwd.is_some()) + open.env.len();
-    let more = usize::from(open.subsystem.is_some()) + usize::from(open.terminal.is_some()) + usize::from(open.of_run);
-    assert_eq!(fields, 1 + terms + more);
+    let more = [open.subsystem.is_some(), open.terminal.is_some(), open.of_run, !open.attempt.is_empty()];
+    assert_eq!(fields, 1 + terms + more.into_iter().filter(|is_there| *is_there).count());
 }
 
 /// Ends of jobs, and sizes of terminals.
@@ -141,7 +141,11 @@ pub fn end(bytes: &[u8]) {
         }
         assert_eq!((end.how, end.stdout_bytes, end.stderr_bytes), (again.how, again.stdout_bytes, again.stderr_bytes));
     } else {
-        assert!(bytes.len() < 18 || !b"esrdl".contains(&bytes[0]));
+        let is_end = |bytes: &[u8]| match bytes[0] {
+            b's' => (1..=MOST_SIGNAL).contains(&bytes[1]),
+            how => b"erdl".contains(&how),
+        };
+        assert!(bytes.len() < 18 || !is_end(bytes));
     }
     match Size::decode(bytes) {
         Ok(size) => assert_eq!(size.encode(), bytes),
