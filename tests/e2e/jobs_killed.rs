@@ -115,7 +115,7 @@ fn a_terminal_whose_supervisor_is_killed_is_closed() {
 fn a_timeout_ends_a_job_whose_supervisor_stands_still() {
     let project = Engine::under_test().project();
     let engine = project.engine();
-    let mut run = project.parallel(1).words("--line-buffer --timeout 2 --").stdin_held().deadline(LONG).start();
+    let mut run = project.parallel(1).words("--line-buffer --timeout 6 --").stdin_held().deadline(LONG).start();
     let task = run.task();
     run.send(format!("{SUPERVISOR}; echo begun; kill -STOP $p; sleep 98841\necho after\necho last\n"));
     run.until("the next job", |run| String::from_utf8_lossy(&run.stdout()).contains("after").then_some(()));
