@@ -6,7 +6,7 @@ use crate::docker::{self, failed};
 use crate::host::{self, HOST};
 use crate::leftovers::{Leftovers, Thing};
 use crate::plan::Plan;
-use crate::tty::Tty;
+use crate::tty::{Tty, closed};
 use crate::user::Group;
 use crate::variables::Left;
 use bollard::Docker;
@@ -422,7 +422,6 @@ impl Complaints {
 
 /// Keys and sizes for the program; ends only when the terminal does, or the program takes nothing any more.
 async fn type_into(mut input: Input, tty: &Tty) -> Failure {
-    let closed = || Failure::no("the terminal was closed");
     let Ok(mut resized) = signal(SignalKind::window_change()) else { return closed() };
     loop {
         let frame = tokio::select! {

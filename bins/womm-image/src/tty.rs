@@ -17,6 +17,15 @@ pub struct Tty {
     output: pipe::Sender,
 }
 
+/// Its window is gone.
+pub fn closed() -> Failure {
+    Failure::no("the terminal was closed")
+}
+
+fn is_hung_up(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
 impl Tty {
     /// Opens it.
     ///
@@ -65,7 +74,7 @@ impl Tty {
                     return Ok(Some(buffer).filter(|b| !b.is_empty()));
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-                Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(None),
+                Err(e) if is_hung_up(&e) => return Ok(None),
                 Err(e) => return Err(lost(e)),
             }
         }
@@ -74,7 +83,7 @@ impl Tty {
     /// Writes.
     ///
     /// # Errors
-    /// Outside (3) if it can't be written to.
+    /// Outside (3) if it can't be written to, no (1) if it is closed.
     pub async fn write(&self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         let mut rest = text.as_ref();
         while !rest.is_empty() {
@@ -82,6 +91,7 @@ impl Tty {
             match self.output.try_write(rest) {
                 Ok(n) => rest = &rest[n..],
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(e) if is_hung_up(&e) => return Err(closed()),
                 Err(e) => return Err(lost(e)),
             }
         }
