@@ -87,8 +87,8 @@ fn inside(machine: &Child) -> Command {
 fn dockerd(machine: &Child, folder: &Path) -> Child {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut command = inside(machine);
-    // vfs works on any file system. There is no network beyond the machine's own.
-    command.args(["dockerd", "--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
+    // It finds out which storage driver the file system can have. There is no network beyond the machine's own.
+    command.args(["dockerd", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
     command.args(["--config-file", &path("daemon.json"), "--pidfile", &path("pid"), "--host", &Own::host(folder)]);
     command.args(["--data-root", &path("data"), "--exec-root", &path("exec")]);
     let log = fs::File::options().create(true).append(true).open(path("log")).unwrap();
