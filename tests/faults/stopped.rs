@@ -93,11 +93,12 @@ fn a_pipeline_in_a_terminal() {
         assert!(of(&text, job) == whole, "of job {job} all lines, in order");
     }
     assert_eq!(joblog::codes(&project.at("log")), [0; 4]);
-    let said: String = err().lines().filter(|line| !line.starts_with("deployment.apps")).collect();
+    let said: Vec<String> =
+        err().lines().filter(|line| !line.starts_with("deployment.apps")).map(str::to_owned).collect();
     tell(
         &project,
         &format!("`^Z`, and `fg` after {} s, of the whole pipeline", length.as_secs()),
-        &said,
+        &said.join("\n"),
         "4 jobs whole, exit status 0",
     );
 }

@@ -451,6 +451,23 @@ impl Seen {
     }
 }
 
+/// What a job is to begin with so that [`began_once`] knows of it; `{}` is its number. Where no files are shared it does nothing.
+pub const NOTES_ITS_BEGIN: &str = "{ echo {} >>ran; } 2>/dev/null";
+
+/// How many jobs began, none of them twice; nobody knows where no files are shared.
+///
+/// # Panics
+/// If one did.
+#[track_caller]
+pub fn began_once(project: &Project) -> Option<usize> {
+    project.engine().shares_files().then(|| {
+        let ran = fs::read_to_string(project.at("ran")).expect("jobs have noted it");
+        let once: BTreeSet<&str> = ran.lines().collect();
+        assert_eq!(ran.lines().count(), once.len(), "a job runs at most once");
+        once.len()
+    })
+}
+
 /// Says what came of a fault, as a line for docs/faults.md: names that are others each time are replaced.
 ///
 /// # Panics

@@ -4,7 +4,6 @@
 //! bounded by [`STDIN_WINDOW`], so what the workstation sends is always read, and its end always noticed.
 
 use crate::offspring::{GRACE, LAST};
-use crate::orphans;
 use crate::pty::{self, Pty};
 use crate::serve::{Agent, Ending};
 use crate::spec::{self, Answer};
@@ -173,7 +172,7 @@ impl Job {
         let finish = async {
             let answer = answer_of(control_r).await;
             if answer.is_none() {
-                orphans::end(id, |child| agent.is_supervisor(child)).await; // the job is lost, and its output ends with its last process
+                agent.end_orphans(id).await; // the job is lost, and its output ends with its last process
             }
             let stdout_bytes = counted(stdout).await;
             let stderr_bytes = match stderr {
@@ -260,7 +259,7 @@ async fn reap(agent: &Agent, supervisor: &mut Child, id: Option<u32>) {
     };
     agent.released(id);
     if !ended.is_ok_and(|status| status.success()) {
-        orphans::end(id, |child| agent.is_supervisor(child)).await;
+        agent.end_orphans(id).await;
     }
 }
 

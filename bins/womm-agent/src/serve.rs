@@ -4,7 +4,7 @@
 use crate::descriptors::SoftLimit;
 use crate::environment::Environment;
 use crate::job;
-use crate::offspring;
+use crate::{offspring, orphans};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, getpid, set_child_subreaper, waitid, waitpid};
 use std::collections::HashSet;
 use std::fs;
@@ -73,10 +73,13 @@ impl Agent {
         Ok(child)
     }
 
-    /// Whether a child has a job, and has not been waited for.
-    pub fn is_supervisor(&self, child: Pid) -> bool {
-        let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
-        supervisors.contains(&child.as_raw_nonzero().get())
+    /// Ends what is left of the job of a supervisor that has ended.
+    pub async fn end_orphans(&self, supervisor: Option<u32>) {
+        let has_job = |child: Pid| {
+            let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
+            supervisors.contains(&child.as_raw_nonzero().get())
+        };
+        orphans::end(supervisor, has_job).await;
     }
 
     /// The child has been waited for.

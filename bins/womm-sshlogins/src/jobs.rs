@@ -164,7 +164,8 @@ impl<'a> Job<'a> {
         if note {
             self.note(Some(&pod), &why, false);
         }
-        Some(Err(End::without_output(How::Lost, format!("job lost on {}: {why}", self.host))))
+        let said = format!("job lost on {}: {why}: GNU parallel's --retries brings them again", self.host);
+        Some(Err(End::without_output(How::Lost, said)))
     }
 
     /// Where GNU parallel's files are, if it brings any for this.

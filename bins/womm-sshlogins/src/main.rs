@@ -104,6 +104,11 @@ async fn serve(options: &Options, life: Option<&Life>) -> Result<(), Failure> {
         }
     };
     let task = record.task()?;
+    if options.retries > 0 && options.files.is_some() {
+        return Err(Failure::usage(
+            "--retries and --files can't be used together: files would be missing in another pod",
+        ));
+    }
     let _lock = womm_cli::run::lock(&files::run(task))?;
     let engine = Box::new(Engine::for_task(task).await?);
     let places = Places::new(task, engine, own_id()?, options.stream(task.pods), options.retries, options.files());
