@@ -341,8 +341,12 @@ impl Running {
         }
     }
 
+    /// Fails the test, with all that is known.
+    ///
+    /// # Panics
+    /// Always.
     #[track_caller]
-    fn fail(&self, why: &str) -> ! {
+    pub fn fail(&self, why: &str) -> ! {
         panic!("{}\n{why}\n{}", self.what, outputs(&self.stdout(), &self.stderr()))
     }
 }

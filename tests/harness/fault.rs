@@ -5,14 +5,14 @@ use crate::command::{Cmd, Outcome, Running};
 use crate::engine::Pod;
 use crate::joblog;
 use crate::project::Project;
-use crate::wait::{LONG, until};
+use crate::wait::{LONG, PAUSE, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The exit code of a lost job.
 pub const LOST: i32 = 255;
@@ -236,11 +236,19 @@ impl Work {
     #[track_caller]
     pub fn goes_on(&mut self) {
         let sizes: Vec<u64> = (1..=self.shape.jobs()).map(|job| size(&self.results, job)).collect();
-        until(LONG, "more of every job", || {
+        let since = Instant::now();
+        loop {
             let stuck = (1..=self.shape.jobs()).zip(&sizes);
-            let mut stuck = stuck.filter(|(job, before)| size(&self.results, *job) <= **before && !self.is_over(*job));
-            stuck.next().is_none().then_some(())
-        });
+            let stuck = stuck.filter(|(job, before)| size(&self.results, *job) <= **before && !self.is_over(*job));
+            let stuck: Vec<u32> = stuck.map(|(job, _)| job).collect();
+            if stuck.is_empty() {
+                return;
+            }
+            if since.elapsed() > LONG {
+                self.run.fail(&format!("waited {} s in vain for more of the jobs {stuck:?}", LONG.as_secs()));
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Waits until nothing has come of any job for a while: what is broken has been felt.

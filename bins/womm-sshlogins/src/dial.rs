@@ -220,48 +220,59 @@ impl Refusals {
 type Greeted = (Option<Session>, Attached<Box<dyn Wire>>);
 
 /// A wire to a pod, greeted over. One that is not there soon may wait for a packet that was lost, and longer with each, so
-/// another is tried beside it: a network that is back is noticed at the next try. Not the first time, as a pod that has
+/// others are tried beside it: a network that is back is noticed at the next try. Not the first time, as a pod that has
 /// just started may be slow.
 async fn reach(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {
-    let (dials, node) = (&places.dials, pod.node.as_deref());
-    let mut tries = Vec::new();
+    let (dials, node, pace) = (&places.dials, pod.node.as_deref(), places.pace);
+    let one = |permit| {
+        Box::pin(async move {
+            let _permit = match permit {
+                Some(permit) => permit,
+                None => dials.one(node).await,
+            };
+            let timed = async {
+                let began = Instant::now();
+                let tried = try_once(places, pod, stream).await;
+                tried.inspect(|_| dials.got_through(began))
+            };
+            dials.run(pace, timed).await
+        })
+    };
+    let deadline = Instant::now() + DEADLINE;
+    let mut tries = vec![one(None)];
     let mut failed = None;
-    let begun = Instant::now();
-    while begun.elapsed() < DEADLINE {
-        if tries.len() == MOST_TRIES {
-            // It may wait for a packet that was lost. The oldest goes on: an API server may be that slow.
-            drop(tries.remove(1));
-        }
-        let more = if tries.is_empty() || !stream.is_known() { None } else { dials.one_more(node) };
-        if tries.is_empty() || more.is_some() {
-            tries.push(Box::pin(async {
-                let _permit = match more {
-                    Some(permit) => permit,
-                    None => dials.one(node).await,
-                };
-                dials.run(places.pace, try_once(places, pod, stream)).await
-            }));
-        }
-        let next = tokio::time::sleep(places.pace);
-        tokio::pin!(next);
-        loop {
+    loop {
+        let newest = Instant::now();
+        let another = async {
+            match stream.is_known() {
+                true => dials.another(node, newest, pace).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::pin!(another);
+        let permit = loop {
             tokio::select! {
-                () = &mut next => break,
+                permit = &mut another => break permit,
                 (tried, number, _) = select_all(tries.iter_mut()) => {
                     drop(tries.remove(number));
                     match tried {
+                        Err(Outcome::NotNow(why)) if tries.is_empty() => return Err(Outcome::NotNow(why)),
                         Err(Outcome::NotNow(why)) => failed = Some(why),
                         other => return other,
                     }
                 }
+                () = tokio::time::sleep_until(deadline) => {
+                    let silent = || format!("no greeting from the agent within {} s", DEADLINE.as_secs());
+                    return Err(Outcome::NotNow(failed.unwrap_or_else(silent)));
+                }
             }
-            if tries.is_empty() {
-                return Err(Outcome::NotNow(failed.unwrap_or_default()));
-            }
+        };
+        if tries.len() == MOST_TRIES {
+            // It may wait for a packet that was lost. The oldest goes on: a cluster may be that slow.
+            drop(tries.remove(1));
         }
+        tries.push(one(Some(permit)));
     }
-    let why = failed.unwrap_or_else(|| format!("no greeting from the agent within {} s", DEADLINE.as_secs()));
-    Err(Outcome::NotNow(why))
 }
 
 async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Greeted, Outcome> {

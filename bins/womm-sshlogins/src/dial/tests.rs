@@ -190,6 +190,98 @@ async fn an_agent_that_is_slow_to_answer_is_reached_once() {
     }
 }
 
+/// Pods of a cluster that starts one process after the other, for wires that were given up, too; or that nothing reaches.
+struct Cluster {
+    pods: Vec<(Pod, Arc<Fake>)>,
+    processor: Arc<tokio::sync::Mutex<()>>,
+    /// What a process costs.
+    cost: Mutex<Duration>,
+    is_away: AtomicBool,
+}
+
+impl Dial for Arc<Cluster> {
+    fn dial<'a>(&'a self, _: &'a Task, at: &'a Pod) -> BoxFuture<'a, Result<Box<dyn Wire>, Error>> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
+        let (near, far) = duplex(64 << 10);
+        let fake = self.pods.iter().find(|(pod, _)| pod == at).expect("one of ours").1.clone();
+        let (processor, cost) = (self.processor.clone(), *self.cost.lock().expect("no panic"));
+        tokio::spawn(async move {
+            {
+                let _turn = processor.lock().await;
+                tokio::time::sleep(cost).await;
+            }
+            let carried = tokio::spawn(fake.clone().carry(far));
+            fake.wires.lock().expect("no panic").push(carried.abort_handle());
+        });
+        Box::pin(async { Ok(Box::new(near) as Box<dyn Wire>) })
+    }
+}
+
+impl Cluster {
+    fn of(pods: usize) -> Arc<Self> {
+        let pod = |n| Pod { name: format!("pod-{n}"), uid: format!("uid-{n}"), node: Some(format!("node-{}", n % 3)) };
+        Arc::new(Self {
+            pods: (0..pods).map(|n| (pod(n), Fake::new())).collect(),
+            processor: Arc::default(),
+            cost: Mutex::default(),
+            is_away: AtomicBool::default(),
+        })
+    }
+
+    /// Sessions of all pods.
+    async fn up(self: &Arc<Self>) -> (tempfile::TempDir, Vec<Session>) {
+        let (run, places) =
+            places_of(Box::new(self.clone()), u32::try_from(self.pods.len()).expect("few"), Files::Elsewhere);
+        self.pods.iter().for_each(|(pod, _)| places.add(pod.clone()));
+        let mut sessions = Vec::new();
+        for place in 0..self.pods.len() {
+            let mut state = places.subscribe(place).expect("there");
+            match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
+                State::Up(_, session, _) => sessions.push(session.clone()),
+                _ => unreachable!("waited for"),
+            }
+        }
+        (run, sessions)
+    }
+
+    fn cut(&self) {
+        self.pods.iter().for_each(|(_, fake)| fake.cut());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_can_not_keep_up_is_left_to_catch_up() {
+    let cluster = Cluster::of(5);
+    let (_run, sessions) = cluster.up().await;
+    let cost = Duration::from_millis(250);
+    *cluster.cost.lock().expect("no panic") = cost;
+    // It is behind already, by more than a try may take.
+    let processor = cluster.processor.clone();
+    tokio::spawn(async move {
+        let _turn = processor.lock().await;
+        tokio::time::sleep(DEADLINE + Duration::from_secs(5)).await;
+    });
+    tokio::time::sleep(cost).await;
+    cluster.cut();
+    let all = futures::future::join_all(sessions.iter().map(echoes));
+    tokio::time::timeout(DEADLINE * 3, all).await.expect("all are reached");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_is_back_is_noticed_for_all_pods() {
+    let cluster = Cluster::of(60);
+    let (_run, sessions) = cluster.up().await;
+    cluster.is_away.store(true, Ordering::Relaxed);
+    cluster.cut();
+    pass(50).await;
+    cluster.is_away.store(false, Ordering::Relaxed);
+    let begun = Instant::now();
+    futures::future::join_all(sessions.iter().map(echoes)).await;
+    assert!(begun.elapsed() <= pace(60) * 4, "{:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wire_that_falls_silent_is_replaced_by_a_second_one_and_no_third() {
     for delay in [0, 200, 1500] {
