@@ -139,3 +139,41 @@ fn a_shell_whose_pod_is_removed_ends_with_the_reason() {
     shell.until("a line that names the pod", |run| run.stderr().contains(&pod.name).then_some(()));
     shell.finish().exits(255).writes("here\n").task();
 }
+
+/// Pods by hand: $1 is an environment for the watcher alone.
+const WATCHED: &str = r#"set -eu
+run=$(mktemp -d "$XDG_RUNTIME_DIR/run.XXXXXX")
+mkfifo life; exec 7<>life 8>life 9<life 7>&-
+womm-image show >image
+womm-pods create --kube-pods 1 --run "$run" --while 9 <image >"$run/task" 8>&-
+cp "$run/task" task
+env "$1" womm-pods watch --while 9 <task >lines 8>&- &
+read _
+exec 8>&-
+womm-pods delete <task
+wait"#;
+
+/// A pod that is being made when the run ends reaches the engine after all pods were deleted.
+#[test]
+fn a_pod_that_comes_late_is_removed() {
+    let engine = Engine::under_test();
+    let project = engine.project();
+    let (proxy, (name, value)) = engine.through_proxy(project.root());
+    let run = project.sh(WATCHED).args(["sh", &format!("{name}={value}")]).stdin_held();
+    let mut run = run.start();
+    let lines = |word: &str| std::fs::read_to_string(project.at("lines")).is_ok_and(|lines| lines.contains(word));
+    run.until("a pod", |_| lines("womm/pod-ready").then_some(()));
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(project.at("task")).unwrap()).unwrap();
+    let task = record["task"]["id"].as_str().unwrap().to_owned();
+    let each_way = std::time::Duration::from_millis(500);
+    proxy.delay(each_way);
+    engine.remove_by_force(&engine.pods(&task)[0]);
+    run.until("its end", |_| lines("womm/pod-gone").then_some(()));
+    // Docker is asked two things first, there and back, and then for a container: that is under way now.
+    std::thread::sleep(each_way * 9 / 2);
+    run.send("\n");
+    run.finish().succeeds();
+    std::thread::sleep(each_way * 2);
+    let left = engine.of_task(&task);
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 use womm_cli::life::{self, Life};
 use womm_cli::{Code, Failure, signalled, write_line};
 use womm_engine::Engine;
@@ -19,6 +19,8 @@ use crate::cli;
 const LINES: usize = 64;
 /// How often it is looked whether the reader is still there, when there is nothing to write.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long pods that are being made are waited for at the end.
+const SETTLE: Duration = Duration::from_secs(10);
 
 pub fn run(args: &cli::Watch) -> Result<ExitCode, Failure> {
     let life = args.life.map(Life::join).transpose()?;
@@ -36,18 +38,24 @@ async fn watch(record: Record, life: Option<&Life>) -> Result<ExitCode, Failure>
     let (line_tx, line_rx) = mpsc::channel(LINES);
     // Nobody else has a sender yet, and there is room.
     let _ = line_tx.send(Line::Record { record: Box::new(record.clone()) }).await;
+    let watching = engine.watch(&record, line_tx);
+    tokio::pin!(watching);
     let both = async {
-        let (watched, written) = tokio::join!(engine.watch(&record, line_tx), write(line_rx));
+        let (watched, written) = tokio::join!(&mut watching, write(line_rx));
         let written = written?;
         watched?;
         Ok(written)
     };
-    tokio::select! {
+    let ended = tokio::select! {
         over = life::over(life) => over.map(|()| ExitCode::SUCCESS),
         _ = signalled() => Ok(ExitCode::SUCCESS),
         () = reader_gone() => Ok(ExitCode::SUCCESS),
-        code = both => code,
-    }
+        code = both => return code,
+    };
+    // Nobody takes lines any more, which ends it, once what it has begun to make is there: a run waits for us after it has
+    // deleted its pods.
+    let _ = timeout(SETTLE, watching).await;
+    ended
 }
 
 /// Writes lines until there are no more, or nobody reads them. What failed is said in the last line, so that it is not

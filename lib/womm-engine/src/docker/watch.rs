@@ -56,7 +56,9 @@ pub(super) async fn watch(docker: &Docker, record: &Record, lines: mpsc::Sender<
         away_since: None,
         reconnects: 0,
     };
-    match watcher.run().await {
+    let ended = watcher.run().await;
+    watcher.settle().await;
+    match ended {
         Ok(()) | Err(End::Unheard | End::Failed | End::Deleted) => Ok(()),
         Err(End::Away(error)) => Err(error),
     }
@@ -141,6 +143,18 @@ impl Watcher {
                 () = sleep_until(next_try.unwrap_or(now)), if next_try.is_some() => {}
             }
             self.verdict().await?;
+        }
+    }
+
+    /// Waits for the containers that are being made: Docker would make them all the same, perhaps only after the task was
+    /// deleted.
+    async fn settle(&mut self) {
+        while let Some(made) = self.making.join_next().await {
+            if let Ok(Ok(Trial::Alive(pod) | Trial::Dead { pod, .. })) = made
+                && is_being_deleted(&self.task)
+            {
+                let _ = delete::remove(&self.docker, &pod.uid).await; // it may have been found
+            }
         }
     }
 
