@@ -5,14 +5,14 @@ use crate::command::{Cmd, Outcome, Running};
 use crate::engine::Pod;
 use crate::joblog;
 use crate::project::Project;
-use crate::wait::{LONG, PAUSE, until};
+use crate::wait::{self, LONG, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The exit code of a lost job.
 pub const LOST: i32 = 255;
@@ -236,18 +236,14 @@ impl Work {
     #[track_caller]
     pub fn goes_on(&mut self) {
         let sizes: Vec<u64> = (1..=self.shape.jobs()).map(|job| size(&self.results, job)).collect();
-        let since = Instant::now();
-        loop {
-            let stuck = (1..=self.shape.jobs()).zip(&sizes);
-            let stuck = stuck.filter(|(job, before)| size(&self.results, *job) <= **before && !self.is_over(*job));
-            let stuck: Vec<u32> = stuck.map(|(job, _)| job).collect();
-            if stuck.is_empty() {
-                return;
-            }
-            if since.elapsed() > LONG {
-                self.run.fail(&format!("waited {} s in vain for more of the jobs {stuck:?}", LONG.as_secs()));
-            }
-            std::thread::sleep(PAUSE);
+        let mut stuck = Vec::new();
+        let all_go_on = wait::by(LONG, || {
+            let has_more = |job: u32, before: u64| size(&self.results, job) > before || self.is_over(job);
+            stuck = (1..).zip(&sizes).filter(|(job, before)| !has_more(*job, **before)).map(|(job, _)| job).collect();
+            stuck.is_empty().then_some(())
+        });
+        if all_go_on.is_none() {
+            self.run.fail(&format!("waited {} s in vain for more of the jobs {stuck:?}", LONG.as_secs()));
         }
     }
 

@@ -11,18 +11,24 @@ pub const LONG: Duration = Duration::from_secs(120);
 /// How often it is looked.
 pub const PAUSE: Duration = Duration::from_millis(50);
 
-/// Waits until there is something.
+/// Waits until there is something; `None` at the deadline.
+pub fn by<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let since = Instant::now();
+    loop {
+        let found = look();
+        if found.is_some() || since.elapsed() >= deadline {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The same.
 ///
 /// # Panics
 /// At the deadline, with `what` was waited for.
 #[track_caller]
-pub fn until<T>(deadline: Duration, what: impl Display, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < deadline, "waited {} s in vain for {what}", deadline.as_secs());
-        std::thread::sleep(PAUSE);
-    }
+pub fn until<T>(deadline: Duration, what: impl Display, look: impl FnMut() -> Option<T>) -> T {
+    let Some(found) = by(deadline, look) else { panic!("waited {} s in vain for {what}", deadline.as_secs()) };
+    found
 }

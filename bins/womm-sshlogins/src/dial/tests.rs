@@ -151,9 +151,13 @@ pub fn places_of(dialler: Box<dyn Dial>, pods: u32, files: Files) -> (tempfile::
     (run, Arc::new(Places::new(&task, dialler, "id".into(), stream, 0, files)))
 }
 
-/// The session at the only place, as soon as there is one.
+/// The session at the first place, as soon as there is one.
 pub async fn up(places: &Places) -> Session {
-    let mut state = places.subscribe(0).expect("there");
+    up_at(places, 0).await
+}
+
+async fn up_at(places: &Places, place: usize) -> Session {
+    let mut state = places.subscribe(place).expect("there");
     let up = async {
         match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
             State::Up(_, session, _) => session.clone(),
@@ -235,14 +239,7 @@ impl Cluster {
         let (run, places) =
             places_of(Box::new(self.clone()), u32::try_from(self.pods.len()).expect("few"), Files::Elsewhere);
         self.pods.iter().for_each(|(pod, _)| places.add(pod.clone()));
-        let mut sessions = Vec::new();
-        for place in 0..self.pods.len() {
-            let mut state = places.subscribe(place).expect("there");
-            match &*state.wait_for(|state| matches!(state, State::Up(..))).await.expect("places live") {
-                State::Up(_, session, _) => sessions.push(session.clone()),
-                _ => unreachable!("waited for"),
-            }
-        }
+        let sessions = futures::future::join_all((0..self.pods.len()).map(|place| up_at(&places, place))).await;
         (run, sessions)
     }
 

@@ -150,12 +150,20 @@ impl Watcher {
     /// deleted.
     async fn settle(&mut self) {
         while let Some(made) = self.making.join_next().await {
-            if let Ok(Ok(Trial::Alive(pod) | Trial::Dead { pod, .. })) = made
-                && is_being_deleted(&self.task)
-            {
-                let _ = delete::remove(&self.docker, &pod.uid).await; // it may have been found
+            if let Ok(made) = made {
+                self.is_late(&made).await;
             }
         }
+    }
+
+    /// Whether a container was made for a task that is being deleted. Whoever deletes it may have looked before this one was
+    /// there, so it is removed; a failure is theirs to find.
+    async fn is_late(&self, made: &Made) -> bool {
+        let (Ok(Trial::Alive(pod) | Trial::Dead { pod, .. }), true) = (made, is_being_deleted(&self.task)) else {
+            return false;
+        };
+        let _ = delete::remove(&self.docker, &pod.uid).await;
+        true
     }
 
     /// Events of this task from now on, and of the two seconds before, so that none falls between a list and this.
@@ -214,13 +222,10 @@ impl Watcher {
 
     async fn made(&mut self, made: Made) -> Result<(), End> {
         let now = Instant::now();
+        if self.is_late(&made).await {
+            return Ok(());
+        }
         match made {
-            Ok(trial) if is_being_deleted(&self.task) => {
-                let (Trial::Alive(pod) | Trial::Dead { pod, .. }) = trial;
-                // Whoever deletes the task may have looked before this one was there. A failure is theirs to find.
-                let _ = delete::remove(&self.docker, &pod.uid).await;
-                Ok(())
-            }
             Ok(Trial::Alive(pod)) if self.ended(&pod) => {
                 let (reason, by_itself) = self.why(&pod.uid);
                 if by_itself {
