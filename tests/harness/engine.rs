@@ -265,11 +265,8 @@ impl Engine {
         let label = format!("womm.task={task}");
         match self {
             Self::Docker => {
-                let filter = format!("label={label}");
-                let text = tool("docker", ["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]);
-                let container =
-                    |name: &str| Object { kind: "container".into(), name: name.into(), namespace: String::new() };
-                text.lines().map(container).collect()
+                let containers = containers(&format!("label={label}"), "{{.Names}}");
+                containers.into_iter().map(|name| container(&name)).collect()
             }
             Self::Kube => {
                 kube_list(&["deployments,replicasets,pods,leases", "-l", &label]).iter().map(object).collect()
@@ -333,14 +330,10 @@ impl Engine {
         match self {
             Self::Docker => {
                 let format = "{{.Names}}\t{{.Label \"womm.run\"}}\t{{.Label \"womm.pwd\"}}";
-                let text = tool("docker", ["ps", "--all", "--filter", "label=womm.task", "--format", format]);
-                let ours = |line: &&str| line.split('\t').skip(1).any(|folder| folder.starts_with(root));
-                let container = |line: &str| Object {
-                    kind: "container".into(),
-                    name: line.split('\t').next().unwrap_or_default().into(),
-                    namespace: String::new(),
-                };
-                text.lines().filter(ours).map(container).collect()
+                let ours = |line: &String| line.split('\t').skip(1).any(|folder| folder.starts_with(root));
+                let containers = containers("label=womm.task", format);
+                let names = containers.iter().filter(|line| ours(line)).filter_map(|line| line.split('\t').next());
+                names.map(container).collect()
             }
             Self::Kube => {
                 let kinds = "deployments,replicasets,pods,leases,configmaps,secrets";
@@ -405,6 +398,27 @@ pub(crate) fn kubeconfig() -> String {
 /// Which kubectl.
 pub fn kubectl_program() -> String {
     std::env::var("WOMM_TEST_KUBECTL").unwrap_or_else(|_| "kubectl".into())
+}
+
+/// What `docker ps --all` has of the containers with this label, a line each; but for those of which it has only the ID left: after
+/// a restart, Docker 20.10 may list some that it has removed, until the next.
+fn containers(label: &str, format: &str) -> Vec<String> {
+    let format = format!("{{{{.ID}}}} {{{{.Names}}}} {format}");
+    let text = tool("docker", ["ps", "--all", "--no-trunc", "--filter", label, "--format", &format]);
+    let is_known = |id: &str| {
+        let mut inspect = Command::new("docker");
+        let output = inspect.args(["container", "inspect", id]).stdin(Stdio::null()).output().expect("docker runs");
+        output.status.success()
+    };
+    let listed = text.lines().filter_map(|line| {
+        let [id, name, rest] = line.splitn(3, ' ').collect::<Vec<_>>().try_into().ok()?;
+        Some((id, name, rest))
+    });
+    listed.filter(|(id, name, _)| !name.is_empty() || is_known(id)).map(|(_, _, rest)| rest.to_owned()).collect()
+}
+
+fn container(name: &str) -> Object {
+    Object { kind: "container".into(), name: name.into(), namespace: String::new() }
 }
 
 fn kubectl_args(args: &[&str]) -> Vec<String> {

@@ -100,7 +100,8 @@ impl Docker {
     /// and by several at once.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if something is still there after 60 s without progress.
+    /// [`Error::Timeout`] if something is still there after 60 s without progress; what Docker says, or why it can't be
+    /// reached, after 30 s of that.
     pub async fn delete(&self, task: &Task) -> Result<bool, Error> {
         delete::delete(self, &task.id).await
     }

@@ -280,7 +280,7 @@ impl Watcher {
                 }
                 // Docker removes what has run; the rest was left by a maker that is no more.
                 Some(State::CREATED | State::EXITED | State::DEAD) if self.making.is_empty() => {
-                    let _ = delete::remove(&self.docker, &uid).await;
+                    let _ = delete::begin_to_remove(&self.docker, &uid).await;
                 }
                 _ => {}
             }
