@@ -64,6 +64,22 @@ fn a_pod_removed_by_force_loses_its_own_jobs_alone() {
     outcome.holds("and the job's host", said[0].contains(lost.as_str()) && said[0].starts_with("womm: "));
 }
 
+/// At every moment some of their output is on its way, so also when they must end.
+#[test]
+fn jobs_that_write_without_a_pause_say_that_their_pod_was_told_to_end() {
+    let project = Engine::under_test().project();
+    let engine = project.engine();
+    let cmd = project.parallel(1).words("--procs-per-pod 8 --ungroup --").arg("touch /tmp/begun.{}; exec yes {}");
+    let mut run = cmd.words("::: 1 2 3 4 5 6 7 8").by("sh", &["-c", "exec \"$@\" >/dev/null", "sh"]).start();
+    let task = run.task();
+    let pod = until(LONG, "all jobs at work", || engine.pods_where(&task, "set -- /tmp/begun.*; test $# = 8").pop());
+    engine.remove(&pod);
+    let outcome = run.finish();
+    outcome.exits(8).task();
+    let said: Vec<_> = outcome.stderr.lines().filter(|line| line.contains(" lost on ")).collect();
+    outcome.holds("each job says why", said.len() == 8 && said.iter().all(|line| line.contains("told to end")));
+}
+
 #[test]
 fn a_lost_job_can_be_retried() {
     let project = Engine::under_test().project();

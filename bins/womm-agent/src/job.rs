@@ -28,6 +28,9 @@ use womm_wire::frame::{self, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WIND
 /// Why a job that could run does not, or not to its end.
 const POD_ENDS: &str = "it was told to end (deleted, evicted, or its node drained)";
 
+/// How long the frame that is being written gets to arrive once jobs must end: less than their time to say so.
+const LAST_FRAME: Duration = Duration::from_secs(1);
+
 type Frames = mpsc::Sender<Vec<u8>>;
 
 /// Runs the job that a stream brings, to its end or the stream's.
@@ -182,22 +185,23 @@ impl Job {
             (answer, stdout_bytes, stderr_bytes)
         };
         tokio::pin!(finish);
-        let mut ending = agent.ending();
-        let pod_ends = async {
-            let _ = ending.wait_for(|ending| *ending == Ending::Now).await;
+        let pod_ends = || {
+            let mut ending = agent.ending();
+            async move { _ = ending.wait_for(|ending| *ending == Ending::Now).await }
         };
-        tokio::pin!(pod_ends);
+        let ends_now = pod_ends();
+        tokio::pin!(ends_now);
         let mut output_open = true;
         let stop = loop {
             tokio::select! {
                 frame = frames_rx.recv(), if output_open => match frame {
-                    // A reader that is slow must not keep the end of the pod from being noticed.
                     Some(frame) => tokio::select! {
                         written = writer.write_all(&frame) => if written.is_err() {
                             break Stop::GivenUp;
                         },
-                        // In the middle of a frame there is no way to say it: the stream is dropped, so reset.
-                        () = &mut pod_ends => break Stop::GivenUp,
+                        // A reader that is slow must not keep the end of the pod from being noticed. In the middle of a
+                        // frame there is no way to say it: the stream is dropped, so reset.
+                        () = async { pod_ends().await; tokio::time::sleep(LAST_FRAME).await } => break Stop::GivenUp,
                         _ = &mut input => break Stop::GivenUp,
                     },
                     None => output_open = false,
@@ -205,7 +209,7 @@ impl Job {
                 (answer, stdout_bytes, stderr_bytes) = &mut finish => {
                     break Stop::Ended(end_of(answer, stdout_bytes, stderr_bytes, oom_kills));
                 }
-                () = &mut pod_ends => break Stop::PodEnds,
+                () = &mut ends_now => break Stop::PodEnds,
                 _ = &mut input => break Stop::GivenUp,
             }
         };
