@@ -120,6 +120,34 @@ fn a_job_ends_with_its_ssh() {
     close(run);
 }
 
+/// What it read would look whole to the job: the supervisor stands still here, so that nothing else ends it at once.
+#[test]
+fn a_job_whose_ssh_is_killed_sees_no_end_of_its_input() {
+    let project = Engine::under_test().project();
+    let (run, task) = open_run(&project, 1);
+    let engine = project.engine();
+    let holds = |look: &str| !engine.pods_where(&task, look).is_empty();
+    let script = "kill -STOP $PPID; echo $$ >/tmp/job; head -c 2 >/tmp/begun; cat >/tmp/part; echo whole >/tmp/whole";
+    let mut ssh = project.ssh().args(["w001", script]).stdin_held().start();
+    ssh.send("begun");
+    until(LONG, "the job, which reads", || holds("[ -s /tmp/begun ]").then_some(()));
+    ssh.signal(harness::Signal::KILL);
+    // The agent gives a supervisor 13 s.
+    until(LONG, "its end", || (!holds("kill -0 $(cat /tmp/job)")).then_some(()));
+    assert!(holds("[ ! -e /tmp/whole ]"), "it ended without an end of its input");
+    close(run);
+}
+
+#[test]
+fn a_stdin_that_can_not_be_read_is_no_end_of_it() {
+    let project = Engine::under_test().project();
+    let (run, _) = open_run(&project, 1);
+    let out = project.sh("womm ssh w001 'cat; echo whole' </; echo code $?; womm ssh w001 'cat; echo none' <&-").run();
+    out.succeeds().writes("code 255\nnone\n");
+    out.holds("why is said", out.stderr.contains("read stdin: Is a directory"));
+    close(run);
+}
+
 #[test]
 fn a_terminal_by_request() {
     let project = Engine::under_test().project();

@@ -158,6 +158,7 @@ impl Job {
     /// Moves bytes until the job has ended and its output was sent, or the workstation gave it up, or the pod ends.
     async fn relay(self, agent: &Agent, reader: ReadHalf<Stream>, mut writer: WriteHalf<Stream>) {
         let Self { mut supervisor, control, stdin, stdout, stderr, terminal, oom_kills } = self;
+        let has_terminal = terminal.is_some();
         let (frames_tx, mut frames_rx) = mpsc::channel::<Vec<u8>>(4);
         let (control_r, control_w) = control.into_split();
         let (stdin_tx, stdin_rx) = mpsc::unbounded_channel(); // bounded by STDIN_WINDOW
@@ -219,7 +220,11 @@ impl Job {
             input.abort();
             let _ = input.await;
         }
-        feeder.abort();
+        // A terminal says by its hangup that it has ended. A pipe that is cut off must not: what a job has read of its
+        // input would look whole until the supervisor ends it, so that waits for `reap`.
+        if has_terminal {
+            feeder.abort();
+        }
         if let Stop::Ended(_) = stop {
             while let Ok(frame) = frames_rx.try_recv() {
                 if writer.write_all(&frame).await.is_err() {
@@ -241,6 +246,7 @@ impl Job {
             }
             Stop::GivenUp => reap(agent, &mut supervisor, id).await,
         }
+        feeder.abort();
     }
 }
 
@@ -351,7 +357,8 @@ async fn take_input(
     }
 }
 
-/// Writes stdin to the job as fast as it reads, and says how much it took.
+/// Writes stdin to the job as fast as it reads, and says how much it took. Input that is cut off has no end for the job:
+/// then this has none either.
 async fn feed(
     stdin: pipe::Sender,
     mut stdin_rx: mpsc::UnboundedReceiver<Option<Vec<u8>>>,
@@ -380,6 +387,8 @@ async fn feed(
             (Some(frame), None) => _ = waiting.fetch_sub(frame.len(), Ordering::Relaxed),
         }
     }
+    std::future::pending::<()>().await;
+    drop(stdin);
 }
 
 fn end_of(answer: Option<Answer>, stdout_bytes: u64, stderr_bytes: u64, oom_kills_before: Option<u64>) -> End {

@@ -3,6 +3,7 @@
 use crate::options::Request;
 use crate::{FAILED, run, say, wrapper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::isatty;
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, ErrorKind, Read, Write};
@@ -122,7 +123,7 @@ impl Relay {
             fds.extend(reading.then(|| PollFd::new(&stdin, PollFlags::IN)));
             fds.extend(resized.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
             match poll(&mut fds, None) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(e) => return Err(format!("wait for the job: {e}")),
             }
             let socket_ready = fds[0].revents();
@@ -158,7 +159,9 @@ impl Relay {
         match (&self.socket).write(&self.to_send[self.sent..]) {
             Ok(n) => self.sent += n,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.sent = self.to_send.len(), // reading says why
+            Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                self.sent = self.to_send.len(); // reading says why
+            }
             Err(e) => return Err(format!("talk to the run: {e}")),
         }
         if self.sent == self.to_send.len() {
@@ -171,23 +174,24 @@ impl Relay {
     fn read_stdin(&mut self, buffer: &mut [u8]) -> Result<(), String> {
         let room = (STDIN_WINDOW - self.under_way - HEADER).min(MOST_DATA);
         match rustix::io::read(io::stdin().as_fd(), &mut buffer[..room]) {
-            Ok(0) => {
-                (self.stdin, self.stdin_ended) = (Stdin::Ended, true);
-                self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
-            }
+            Ok(0) => self.end_of_stdin(),
             Ok(n) => {
                 self.fed = true;
                 self.under_way += n + HEADER;
                 self.to_send.extend_from_slice(&encode(Kind::Stdin, &buffer[..n]));
             }
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            // EIO: a background process must not read the terminal; EBADF: there is no stdin.
-            Err(_) => {
-                (self.stdin, self.stdin_ended) = (Stdin::Ended, true);
-                self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
-            }
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            // There is no stdin, or it is the terminal, which a background process must not read.
+            Err(e) if e == Errno::BADF || e == Errno::IO && isatty(io::stdin()) => self.end_of_stdin(),
+            // No end: the job would take what it has for all, where a local one would hear of the error.
+            Err(e) => return Err(format!("read stdin: {e}")),
         }
         Ok(())
+    }
+
+    fn end_of_stdin(&mut self) {
+        (self.stdin, self.stdin_ended) = (Stdin::Ended, true);
+        self.to_send.extend_from_slice(&encode(Kind::StdinEof, b""));
     }
 
     /// Takes what has come; the job's end, if that is among it.
@@ -281,11 +285,11 @@ fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool)
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => {
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
                 let _ = poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None);
             }
-            Err(rustix::io::Errno::PIPE) => {
+            Err(Errno::PIPE) => {
                 *gone = true;
                 return Ok(());
             }

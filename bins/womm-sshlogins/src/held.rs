@@ -12,7 +12,7 @@ use std::io::SeekFrom;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use womm_stream::frames;
 use womm_stream::session::Stream;
 use womm_wire::frame::{End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WINDOW, taken, taken_of};
@@ -68,7 +68,7 @@ async fn attempts(job: &Job<'_>, frames: &mut Frames, writer: &mut OwnedWriteHal
         let mut output = File::from_std(tempfile::tempfile()?);
         input.seek(SeekFrom::Start(0)).await?;
         let (from_pod, to_pod) = tokio::io::split(stream);
-        let (taken_tx, taken_rx) = mpsc::unbounded_channel();
+        let (taken_tx, taken_rx) = watch::channel(0);
         let end = tokio::select! {
             end = hold(from_pod, &mut output, taken_tx) => end?,
             sent = send(job, to_pod, &mut input, taken_rx) => return sent.map(|()| None),
@@ -120,24 +120,21 @@ async fn spool(frames: &mut Frames, input: &mut File, writer: &mut OwnedWriteHal
     Ok(false)
 }
 
-/// Sends the job and its stdin, as fast as the agent takes it; never ends otherwise than by an error of the file's.
+/// Sends the job and its stdin, as fast as the agent takes it, which has taken the bytes `taken_rx` in all; never ends
+/// otherwise than by an error of the file's.
 async fn send(
     job: &Job<'_>,
     mut to_pod: WriteHalf<Stream>,
     input: &mut File,
-    mut taken_rx: mpsc::UnboundedReceiver<usize>,
+    mut taken_rx: watch::Receiver<usize>,
 ) -> std::io::Result<()> {
     let mut input = BufReader::with_capacity(MOST_DATA, input);
-    let (mut frame, mut under_way) = (Vec::new(), 0usize);
+    let (mut frame, mut sent) = (Vec::new(), 0usize);
     let mut alive = to_pod.write_all(&job.frame).await.is_ok();
     while alive && frames::read(&mut input, &mut frame).await?.is_some() {
-        while under_way + frame.len() > STDIN_WINDOW {
-            match taken_rx.recv().await {
-                Some(count) => under_way = under_way.saturating_sub(count),
-                None => break,
-            }
-        }
-        under_way += frame.len();
+        sent += frame.len();
+        // An error: nobody reads the other direction any more, so this ends, too.
+        let _ = taken_rx.wait_for(|taken| sent <= taken.saturating_add(STDIN_WINDOW)).await;
         alive = to_pod.write_all(&frame).await.is_ok();
     }
     // Whether it went well, the other direction says. The half is kept: without it the stream would close.
@@ -146,11 +143,12 @@ async fn send(
     Ok(())
 }
 
-/// Takes a job's frames into a file up to its end; `None` if there is none.
+/// Takes a job's frames into a file up to its end; `None` if there is none. What the agent says that it took is one number,
+/// however often it says so.
 async fn hold(
     from_pod: ReadHalf<Stream>,
     output: &mut File,
-    taken_tx: mpsc::UnboundedSender<usize>,
+    taken_tx: watch::Sender<usize>,
 ) -> std::io::Result<Option<End>> {
     let mut from_pod = BufReader::with_capacity(MOST_DATA, from_pod);
     let mut frame = Vec::new();
@@ -163,7 +161,7 @@ async fn hold(
             }
             Kind::StdinTaken => {
                 let Ok(count) = taken_of(&frame[HEADER..]) else { return Ok(None) };
-                let _ = taken_tx.send(count);
+                taken_tx.send_modify(|taken| *taken = taken.saturating_add(count));
             }
             Kind::StdinClosed => {} // womm-ssh has ended its part already
             _ => output.write_all(&frame).await?,
