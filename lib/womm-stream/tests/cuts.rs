@@ -167,8 +167,15 @@ async fn receive(from: &mut ReadHalf<Stream>, slow: bool, mut random: Random) ->
     }
 }
 
+/// The agent's sides of jobs.
+#[derive(Default)]
+struct Sides {
+    under_way: AtomicU64,
+    wrong: AtomicU64,
+}
+
 /// The agent's part of a job.
-async fn serve(stream: Stream, faults: Arc<AtomicU64>) {
+async fn serve(stream: Stream, sides: &Sides) {
     let (mut from, mut to) = split(stream);
     let Ok(job) = Job::decode(&mut from).await else { return };
     let mut random = Random(job.seed ^ 0xABCD);
@@ -177,7 +184,7 @@ async fn serve(stream: Stream, faults: Arc<AtomicU64>) {
     let (sent, got) = tokio::join!(send(&mut to, &output, a), receive(&mut from, job.slow == 0, b));
     if sent.is_err() || got.ok() != Some(job.input()) {
         eprintln!("the agent's side of job {:x} is wrong", job.seed);
-        faults.fetch_add(1, Ordering::Relaxed);
+        sides.wrong.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -193,17 +200,22 @@ async fn run(session: &Session, random: &mut Random) {
     assert!(got.expect("received") == job.output(), "job {:x}: {} bytes up, {} down", job.seed, job.up, job.down);
 }
 
-async fn take(mut incoming: Incoming, session: Session, faults: Arc<AtomicU64>) {
+async fn take(mut incoming: Incoming, session: Session, sides: Arc<Sides>) {
     while let Some(stream) = incoming.recv().await {
-        tokio::spawn(serve(stream, faults.clone()));
+        sides.under_way.fetch_add(1, Ordering::Relaxed);
+        let sides = sides.clone();
+        tokio::spawn(async move {
+            serve(stream, &sides).await;
+            sides.under_way.fetch_sub(1, Ordering::Relaxed);
+        });
     }
     drop(session);
 }
 
-async fn be_agent(agent: Arc<Agent>, wire: DuplexStream, faults: Arc<AtomicU64>) {
+async fn be_agent(agent: Arc<Agent>, wire: DuplexStream, sides: Arc<Sides>) {
     match timeout(Duration::from_secs(1), agent.greet(wire)).await {
         Ok(Ok(Greeted::Owner(session, incoming, attached))) => {
-            tokio::spawn(take(incoming, session, faults));
+            tokio::spawn(take(incoming, session, sides));
             attached.run().await;
         }
         Ok(Ok(Greeted::Again(attached))) => drop(attached.run().await),
@@ -226,7 +238,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 async fn arrives(seed: u64, cuts: u64) {
     let mut random = Random(seed | 1);
-    let faults = Arc::new(AtomicU64::new(0));
+    let sides = Arc::new(Sides::default());
     let made = Arc::new(AtomicU64::new(0));
     let done = Arc::new(AtomicU64::new(0));
     let config = Config {
@@ -239,7 +251,7 @@ async fn arrives(seed: u64, cuts: u64) {
     let workstation = Workstation::new("task", "stream", config);
     let mut jobs: Vec<tokio::task::JoinHandle<()>> = Vec::new();
     while made.load(Ordering::Relaxed) < cuts || jobs.iter().any(|job| !job.is_finished()) {
-        if faults.load(Ordering::Relaxed) > 0
+        if sides.wrong.load(Ordering::Relaxed) > 0
             || jobs.iter().any(|j| j.is_finished() && made.load(Ordering::Relaxed) < cuts)
         {
             break;
@@ -249,7 +261,7 @@ async fn arrives(seed: u64, cuts: u64) {
         let mut tries = Vec::new();
         for _ in 0..count {
             let (near, far) = wire(&mut random);
-            tokio::spawn(be_agent(agent.clone(), far, faults.clone()));
+            tokio::spawn(be_agent(agent.clone(), far, sides.clone()));
             tries.push(Box::pin(timeout(Duration::from_secs(1), workstation.greet(near))));
         }
         let greeted = loop {
@@ -279,10 +291,15 @@ async fn arrives(seed: u64, cuts: u64) {
         if let Some(session) = session {
             for _ in 0..16 {
                 let (session, mut random, made, done) = (session.clone(), random.fork(), made.clone(), done.clone());
+                let sides = sides.clone();
                 jobs.push(tokio::spawn(async move {
                     while made.load(Ordering::Relaxed) < cuts {
                         run(&session, &mut random).await;
                         done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    // Here a job ends when all it sends is on its way. The last handle would take that with it.
+                    while sides.under_way.load(Ordering::Relaxed) > 0 {
+                        sleep(Duration::from_millis(1)).await;
                     }
                 }));
             }
@@ -298,7 +315,7 @@ async fn arrives(seed: u64, cuts: u64) {
     for job in jobs {
         job.await.expect("no job has failed");
     }
-    assert_eq!(faults.load(Ordering::Relaxed), 0, "wrong on the agent's side");
+    assert_eq!(sides.wrong.load(Ordering::Relaxed), 0, "wrong on the agent's side");
     let done = done.load(Ordering::Relaxed);
     eprintln!("{done} jobs, {} cuts", made.load(Ordering::Relaxed));
     assert!(done > cuts / 50, "jobs come to their ends between cuts, not after them: {done}");
