@@ -5,7 +5,7 @@
 
 use crate::offspring::{GRACE, LAST};
 use crate::pty::{self, Pty};
-use crate::serve::{Agent, Ending};
+use crate::serve::{Agent, Ending, LAST_WORDS};
 use crate::spec::{self, Answer};
 use std::fs;
 use std::io;
@@ -28,8 +28,9 @@ use womm_wire::frame::{self, End, HEADER, How, Kind, MOST_DATA, Open, STDIN_WIND
 /// Why a job that could run does not, or not to its end.
 const POD_ENDS: &str = "it was told to end (deleted, evicted, or its node drained)";
 
-/// How long the frame that is being written gets to arrive once jobs must end: less than their time to say so.
+/// How long frames that are being written get to arrive once jobs must end.
 const LAST_FRAME: Duration = Duration::from_secs(1);
+const _: () = assert!(LAST_FRAME.as_millis() < LAST_WORDS.as_millis(), "time is left to say why");
 
 type Frames = mpsc::Sender<Vec<u8>>;
 
@@ -191,7 +192,11 @@ impl Job {
             async move { _ = ending.wait_for(|ending| *ending == Ending::Now).await }
         };
         let ends_now = pod_ends();
-        tokio::pin!(ends_now);
+        let frame_is_late = async {
+            pod_ends().await;
+            tokio::time::sleep(LAST_FRAME).await;
+        };
+        tokio::pin!(ends_now, frame_is_late);
         let mut output_open = true;
         let stop = loop {
             tokio::select! {
@@ -202,7 +207,7 @@ impl Job {
                         },
                         // A reader that is slow must not keep the end of the pod from being noticed. In the middle of a
                         // frame there is no way to say it: the stream is dropped, so reset.
-                        () = async { pod_ends().await; tokio::time::sleep(LAST_FRAME).await } => break Stop::GivenUp,
+                        () = &mut frame_is_late => break Stop::GivenUp,
                         _ = &mut input => break Stop::GivenUp,
                     },
                     None => output_open = false,

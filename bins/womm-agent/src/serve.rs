@@ -29,7 +29,7 @@ const GREETING: Duration = Duration::from_secs(20);
 /// How long jobs may go on once the pod was told to end, and how long those that did not make it get to say so: in all less
 /// than the pod's grace period (5 s, DESIGN 6).
 const LAST_WORK: Duration = Duration::from_millis(2500);
-const LAST_WORDS: Duration = Duration::from_millis(1500);
+pub const LAST_WORDS: Duration = Duration::from_millis(1500);
 
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
