@@ -63,8 +63,11 @@ pub fn code(status: WaitStatus) -> u8 {
 }
 
 /// Ends everything below: SIGTERM at once and again after half a second (GNU parallel wants it twice), SIGKILL after
-/// the grace, again and again for what forks meanwhile. `ended` hears of each child. `false` if something is left.
-pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid, WaitStatus)) -> bool {
+/// the grace, again and again for what forks meanwhile. `ended` hears of each child.
+///
+/// # Errors
+/// If something is left.
+pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid, WaitStatus)) -> io::Result<()> {
     let start = Instant::now();
     let mut terms = 0;
     loop {
@@ -73,12 +76,14 @@ pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid
             match reap() {
                 Reaped::Child(pid, status) => ended(pid, status),
                 Reaped::Running => break,
-                Reaped::Nobody => return true,
+                Reaped::Nobody => return Ok(()),
             }
         }
         let passed = start.elapsed();
         if passed >= grace + LAST {
-            return false;
+            let why =
+                "some processes did not end, not even after SIGKILL: does a disk or a server of files not answer?";
+            return Err(io::Error::other(why));
         } else if passed >= grace {
             signal_all(Signal::KILL);
         } else if passed >= Duration::from_millis(500 * terms) && terms < 2 {

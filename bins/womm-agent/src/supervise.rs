@@ -74,8 +74,8 @@ fn supervise(order: Order) -> Result<ExitCode, Failure> {
             status = Some(ended);
         }
     });
-    if !all {
-        report(NAME, &Failure::outside("some processes of local jobs did not end, not even after SIGKILL"));
+    if let Err(e) = all {
+        report(NAME, &Failure::outside(format!("end local jobs: {e}")));
     }
     Ok(ExitCode::from(status.map_or(255, offspring::code)))
 }

@@ -48,13 +48,12 @@ fn run(descriptors: Option<SoftLimit>) -> io::Result<()> {
         }
     };
     watch(main, open.terminal.is_some(), &agent, &children);
-    let all = offspring::end_all(offspring::GRACE, &children, |pid, status| {
+    // An error has the agent go on with it.
+    offspring::end_all(offspring::GRACE, &children, |pid, status| {
         if pid == main {
             answer(status).send(&agent);
         }
-    });
-    // An error has the agent go on with it.
-    if all { Ok(()) } else { Err(io::Error::other("some processes of a job did not end, not even after SIGKILL")) }
+    })
 }
 
 /// Returns when the job is over in each sense, or is to be ended. With a terminal the job's end is the session's end,

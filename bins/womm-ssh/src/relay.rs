@@ -181,10 +181,10 @@ impl Relay {
                 self.to_send.extend_from_slice(&encode(Kind::Stdin, &buffer[..n]));
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
-            // There is no stdin, or it is the terminal, which a background process must not read.
+            // What nohup(1) makes of a terminal, or the terminal, which a background process must not read.
             Err(e) if e == Errno::BADF || e == Errno::IO && isatty(io::stdin()) => self.end_of_stdin(),
             // No end: the job would take what it has for all, where a local one would hear of the error.
-            Err(e) => return Err(format!("read stdin: {e}")),
+            Err(e) => return Err(format!("read the job's stdin: {e}: the job was ended")),
         }
         Ok(())
     }
