@@ -72,7 +72,7 @@ fn a_job_that_ends_leaves_nothing_behind_that_holds_it_up() {
 }
 
 /// Finds a job's ancestor below the agent, which is the pod's process 1: `$p`.
-const SUPERVISOR: &str =
+pub const SUPERVISOR: &str =
     "up() { sed -n 's/^PPid:[^0-9]*//p' /proc/$1/status; }; p=$$; until [ $(up $p) = 1 ]; do p=$(up $p); done";
 
 /// As its pod's memory limit may do it: whatever it came to is not known.

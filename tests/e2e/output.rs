@@ -1,6 +1,9 @@
 //! What jobs write and read: no byte more, none less.
 
-use harness::{Engine, joblog, tool};
+use crate::jobs_killed::SUPERVISOR;
+use harness::{Engine, LONG, joblog, tool};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 
 /// 256 KiB of noise for each of so many times, the same everywhere: perl has a random generator of its own.
 fn noise(times: u32) -> String {
@@ -101,6 +104,45 @@ fn a_reader_that_goes_away_ends_the_run() {
     let run = project.sh("womm parallel --kube-pods 2 --line-buffer -n0 -- 'yes' ::: 1 2 3 4 | head -n 1").run();
     run.succeeds().writes("y\n");
     project.is_clean();
+}
+
+/// A pager, say. What WOMM itself has to say meanwhile keeps no job's output from arriving.
+#[test]
+fn a_reader_of_stderr_that_stands_still_stops_nobody() {
+    let project = Engine::under_test().project();
+    let fifo = project.at("stderr");
+    tool("mkfifo", [&fifo]);
+    let mut reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    let words = "--procs-per-pod 3 --kube-retries 1 -k --line-buffer --";
+    let cmd = project.parallel(1).words(words).by("sh", &["-c", r#"exec "$@" 2>stderr"#, "sh"]);
+    let mut run = cmd.stdin_held().deadline(LONG).start();
+    // GNU parallel may wait for one line more before it begins a job.
+    run.send("echo begun\ntrue\ntrue\ntrue\n");
+    run.until("a job", |run| run.stdout().starts_with(b"begun\n").then_some(()));
+    while reader.write(&[b'-'; 4096]).is_ok() {}
+    while reader.write(b"-").is_ok() {}
+    // More of them are lost, and that is said, than womm-sshlogins has threads for its connections.
+    for number in 1..=3 {
+        let lost = format!("kill -9 $p; sleep 1000; }}; echo again {number}\n");
+        run.send(format!("[ -e $TMPDIR/{number} ] || {{ : >$TMPDIR/{number}; {SUPERVISOR}; {lost}"));
+    }
+    run.send("echo last\n");
+    run.end_of_input();
+    let all = "begun\nagain 1\nagain 2\nagain 3\nlast\n";
+    run.until("all output", |run| (run.stdout() == all.as_bytes()).then_some(()));
+    let mut said = Vec::new();
+    let out = loop {
+        let _ = reader.read_to_end(&mut said); // ends with "would block"
+        if run.has_ended() {
+            break run.finish();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    };
+    let _ = reader.read_to_end(&mut said);
+    out.succeeds().writes(all);
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(said.matches("running it again (1 of 1)").count(), 3, "{}", said.trim_matches('-'));
 }
 
 #[test]

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub const GRACE: Duration = Duration::from_secs(2);
 /// When SIGKILL did not end them (a dead NFS server): give up then, visibly.
 pub const LAST: Duration = Duration::from_secs(10);
+/// Ended children that are taken in one go.
+const AT_ONCE: usize = 1024;
 
 /// Makes this process the one to whom orphans below it fall, and tells of ended children through a pipe.
 pub fn adopt() -> io::Result<UnixStream> {
@@ -72,7 +74,8 @@ pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid
     let mut terms = 0;
     loop {
         drain(children);
-        loop {
+        // However fast what is to end makes new ones, the clock is looked at.
+        for _ in 0..AT_ONCE {
             match reap() {
                 Reaped::Child(pid, status) => ended(pid, status),
                 Reaped::Running => break,
@@ -81,9 +84,7 @@ pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid
         }
         let passed = start.elapsed();
         if passed >= grace + LAST {
-            let why =
-                "some processes did not end, not even after SIGKILL: does a disk or a server of files not answer?";
-            return Err(io::Error::other(why));
+            return Err(some_left());
         } else if passed >= grace {
             signal_all(Signal::KILL);
         } else if passed >= Duration::from_millis(500 * terms) && terms < 2 {
@@ -93,6 +94,11 @@ pub fn end_all(grace: Duration, children: &UnixStream, mut ended: impl FnMut(Pid
         }
         await_readable(children, Duration::from_millis(if passed < grace { 20 } else { 5 }));
     }
+}
+
+/// Why what was to end has not.
+pub fn some_left() -> io::Error {
+    io::Error::other("some processes did not end, not even after SIGKILL: does a disk or a server of files not answer?")
 }
 
 fn await_readable(pipe: &UnixStream, most: Duration) {

@@ -5,21 +5,28 @@
 use crate::offspring::{self, GRACE, LAST};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
+use std::io;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Ends the job of a supervisor that has ended, and waits until it has. `is_supervisor`: whether a child of this process has
 /// a job that goes on.
-pub async fn end(supervisor: Option<u32>, is_supervisor: impl Fn(Pid) -> bool) {
-    let Some(session) = supervisor.and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+///
+/// # Errors
+/// If something is left.
+pub async fn end(supervisor: Option<u32>, is_supervisor: impl Fn(Pid) -> bool) -> io::Result<()> {
+    let Some(session) = supervisor.and_then(|id| Pid::from_raw(id.cast_signed())) else { return Ok(()) };
     let begun = Instant::now();
     let mut told: HashSet<Pid> = HashSet::new();
     loop {
         // Those found before, too: whose parent has ended since is not found again.
         let mut left = offspring::left_by(session, &is_supervisor);
         left.extend(told.iter().filter(|pid| offspring::lives(**pid)));
-        if left.is_empty() || begun.elapsed() > GRACE + LAST {
-            return;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > GRACE + LAST {
+            return Err(offspring::some_left());
         }
         for pid in left {
             let signals: &[Signal] = match begun.elapsed() >= GRACE {
@@ -60,7 +67,7 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(30), "{all:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        end(Some(session), all_known).await;
+        end(Some(session), all_known).await.expect("all end");
         assert!(offspring::left_by(pid, all_known).is_empty());
         assert!(!all.iter().any(|pid| offspring::lives(*pid)), "of {all:?}");
         let _ = leader.wait(); // another test may have reaped it

@@ -79,7 +79,9 @@ impl Agent {
             let supervisors = self.supervisors.lock().unwrap_or_else(PoisonError::into_inner);
             supervisors.contains(&child.as_raw_nonzero().get())
         };
-        orphans::end(supervisor, has_job).await;
+        if let Err(e) = orphans::end(supervisor, has_job).await {
+            womm_cli::report("womm-agent", &Failure::outside(format!("end what a job left: {e}")));
+        }
     }
 
     /// The child has been waited for.

@@ -1,6 +1,7 @@
 //! `womm-ssh`: an ssh for GNU parallel, rsync -e, scp -S and people. It only talks to the run's socket, because its
 //! start is a cost of every job: no TLS, no async runtime, no JSON, no threads.
 
+mod closing;
 mod options;
 mod relay;
 mod run;

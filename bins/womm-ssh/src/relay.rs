@@ -1,7 +1,7 @@
 //! Moves a job's bytes between our stdio and the run's socket, and ends as the job ended.
 
 use crate::options::Request;
-use crate::{FAILED, run, say, wrapper};
+use crate::{FAILED, closing, run, say, wrapper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::isatty;
@@ -44,8 +44,10 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
     }
     let end = relay.run(resized.as_ref())?;
     relay.take_leavings();
+    let written = relay.arrived();
     // The terminal is as it was before anything is said.
     drop(_raw);
+    written?;
     Ok(relay.code(&end))
 }
 
@@ -251,6 +253,17 @@ impl Relay {
                 _ => return,
             }
         }
+    }
+
+    /// Some file systems say only now that what they took has no room.
+    fn arrived(&self) -> Result<(), String> {
+        if self.stdout_bytes > 0 {
+            closing::check(io::stdout().as_fd()).map_err(|e| format!("write the job's stdout: {e}"))?;
+        }
+        if self.stderr_bytes > 0 {
+            closing::check(io::stderr().as_fd()).map_err(|e| format!("write the job's stderr: {e}"))?;
+        }
+        Ok(())
     }
 
     fn code(&self, end: &End) -> u8 {

@@ -8,6 +8,7 @@ mod find;
 mod held;
 mod jobs;
 mod places;
+mod words;
 
 use clap::Parser;
 use places::{Files, Places};
@@ -25,6 +26,7 @@ use womm_stream::resumable::Config;
 use womm_wire::pod::Line;
 use womm_wire::quantity;
 use womm_wire::record::Task;
+use words::say;
 
 /// When no pod can come: how long jobs that wait get to be told, before the socket goes.
 const FOR_JOBS_TO_END: Duration = Duration::from_millis(300);
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|e| Failure::outside(format!("start: {e}")))?;
         let result = runtime.block_on(serve(&options, life.as_ref()));
+        words::flush();
         // Jobs' tasks that are blocked on something end with the process.
         runtime.shutdown_background();
         result
@@ -188,12 +191,6 @@ async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
     let line = lines.next_line().await.map_err(|e| Failure::usage(format!("read pod lines on stdin: {e}")))?;
     line.map(|line| serde_json::from_str(&line).map_err(|e| Failure::usage(format!("read a pod line on stdin: {e}"))))
         .transpose()
-}
-
-/// One line for the user, whole.
-fn say(line: &str) {
-    use std::io::Write;
-    let _ = std::io::stderr().write_all(format!("womm: {line}\n").as_bytes());
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -2,7 +2,9 @@
 //!
 //! A place that stays empty (a quota, a full cluster) sends its jobs to another one as guests, the same while that lasts; a
 //! place that is full sends them where there is room. No pod gets more jobs of the run at once than it has slots, guests
-//! included. Runs whose files GNU parallel transfers have no guests: a file must arrive where its job does.
+//! included. A job that was given up (GNU parallel's `--timeout`, `--halt now`) counts no more, though it may take its pod a
+//! moment to end it: who came next would spend his own `--timeout` waiting for that. Runs whose files GNU parallel transfers
+//! have no guests: a file must arrive where its job does.
 
 use crate::brought::Brought;
 use crate::dial::{self, Dial};
