@@ -117,8 +117,8 @@ fn a_reader_of_stderr_that_stands_still_stops_nobody() {
     let words = "--procs-per-pod 3 --kube-retries 1 -k --line-buffer --";
     let cmd = project.parallel(1).words(words).by("sh", &["-c", r#"exec "$@" 2>stderr"#, "sh"]);
     let mut run = cmd.stdin_held().deadline(LONG).start();
-    // GNU parallel may wait for one line more before it begins a job.
-    run.send("echo begun\ntrue\ntrue\ntrue\n");
+    // GNU parallel waits for one line more than it has begun jobs for; what has ended is not told meanwhile.
+    run.send("echo begun\nsleep 2\nsleep 2\nsleep 2\n");
     run.until("a job", |run| run.stdout().starts_with(b"begun\n").then_some(()));
     while reader.write(&[b'-'; 4096]).is_ok() {}
     while reader.write(b"-").is_ok() {}
