@@ -145,7 +145,7 @@ pub async fn keep(places: Arc<Places>, place: usize, pod: Pod) {
             () = tokio::time::sleep(jittered(pause, &pod, cut_since)) => {}
             () = left(&mut leaving) => return,
         }
-        pause = (pause * 2).min(places.pace);
+        pause = (pause * 2).min(places.dials.slowed(places.pace));
     }
 }
 
@@ -279,6 +279,7 @@ async fn try_once(places: &Places, pod: &Pod, stream: &Workstation) -> Result<Gr
     let greet = || async {
         let dialled = places.dialler.dial(&places.task, pod).await;
         let wire = dialled.map_err(|e| not_dialled(e, stream.is_known()))?;
+        places.dials.was_answered();
         Ok(stream.greet(wire).await)
     };
     let greeted = match greet().await? {

@@ -8,10 +8,12 @@
 //! it gets through as soon as the network is back, when those before it still wait for TCP to send again. For the second
 //! it is poison: each costs the cluster a process, also when it was given up here long ago, and with more of them than the
 //! cluster can start, none ever gets through. So tries beside others take turns, one for all pods at a time, and whoever
-//! sees that a later one got through where his own still waits needs no turn.
+//! sees that a later one got through where his own still waits needs no turn. Only an engine that answers has work by a
+//! try: the more it has answered of which none got through, the longer the turns, and the pauses of pods whose tries fail.
 
 use std::collections::HashMap;
 use std::future::pending;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -24,6 +26,10 @@ const MOST_OF_NODE: usize = MOST / 2;
 /// The most that begin at once: an API server and a workstation's Docker take that many well.
 const MOST_BEGIN: usize = 32;
 
+/// So many tries that were answered in vain double the turns, and so often at most.
+const BEFORE_SLOWER: u32 = 4;
+const MOST_SLOWED: u32 = 4;
+
 pub struct Dials {
     all: Arc<Semaphore>,
     nodes: Mutex<HashMap<Option<String>, Arc<Node>>>,
@@ -32,6 +38,8 @@ pub struct Dials {
     turn: tokio::sync::Mutex<Instant>,
     /// What is known of the try that got through last.
     through: watch::Sender<Option<Through>>,
+    /// How many tries since then have had an answer of the engine, so a cost for the node.
+    answered: AtomicU32,
 }
 
 struct Node {
@@ -57,6 +65,7 @@ impl Dials {
             begin: Semaphore::new(MOST_BEGIN),
             turn: tokio::sync::Mutex::new(Instant::now()),
             through: watch::Sender::new(None),
+            answered: AtomicU32::new(0),
         }
     }
 
@@ -95,7 +104,7 @@ impl Dials {
         let _first = node.first.lock().await;
         let mut next = self.turn.lock().await;
         sleep_until(*next).await;
-        *next = Instant::now() + pace;
+        *next = Instant::now() + self.slowed(pace);
     }
 
     /// A try that began later got through, and `newest` has had twice the time that it took.
@@ -116,8 +125,19 @@ impl Dials {
         }
     }
 
+    /// The engine has answered a try, whose outcome is open.
+    pub fn was_answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A pace, slower the more tries cost the cluster something and came to nothing.
+    pub fn slowed(&self, pace: Duration) -> Duration {
+        pace * (1 << (self.answered.load(Ordering::Relaxed) / BEFORE_SLOWER).min(MOST_SLOWED))
+    }
+
     /// A try that began then has got through.
     pub fn got_through(&self, began: Instant) {
+        self.answered.store(0, Ordering::Relaxed);
         self.through.send_replace(Some(Through { began, took: began.elapsed() }));
     }
 
@@ -192,6 +212,21 @@ mod tests {
         assert!((12..=22).contains(&of_b), "{of_b} for the one pod of b");
         let most = 41 + 50; // the last one of each is beyond the time
         assert!(of_a + of_b <= most, "{of_a} for the fifty of a, {of_b} for b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_that_an_engine_answers_in_vain_are_made_ever_less_often() {
+        let dials = Dials::new();
+        let begun = Instant::now();
+        let mut times = 0;
+        while begun.elapsed() < PACE * 100 {
+            drop(dials.another(Some("a"), Instant::now(), PACE).await);
+            dials.was_answered();
+            times += 1;
+        }
+        assert!((15..=25).contains(&times), "{times}");
+        dials.got_through(Instant::now());
+        assert_eq!(dials.slowed(PACE), PACE);
     }
 
     #[tokio::test(start_paused = true)]
