@@ -2,7 +2,8 @@
 //! disk or a server that is gone is an error of fsync(2) or close(2) only. GNU parallel, who holds the file open, asks for
 //! neither.
 
-use rustix::fs::{FileType, FsWord, fdatasync, fstat, fstatfs};
+use crate::relay::is_a;
+use rustix::fs::{FileType, FsWord, fdatasync, fstatfs};
 use std::os::fd::BorrowedFd;
 
 /// As statfs(2) and the kernel's magic.h number them. A local one, which has found room for what it took, is not waited for.
@@ -21,8 +22,7 @@ const LATE: [FsWord; 10] = [
 
 /// Waits until what was written is where the file is, if that may be elsewhere.
 pub fn check(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    let is_file = fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
-    match is_file && fstatfs(fd).is_ok_and(|system| LATE.contains(&system.f_type)) {
+    match is_a(FileType::RegularFile, fd) && fstatfs(fd).is_ok_and(|system| LATE.contains(&system.f_type)) {
         true => fdatasync(fd),
         false => Ok(()),
     }

@@ -3,11 +3,12 @@
 use crate::options::Request;
 use crate::{FAILED, closing, run, say, wrapper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -44,10 +45,8 @@ pub fn run(socket: UnixStream, request: &Request) -> Result<u8, String> {
     }
     let end = relay.run(resized.as_ref())?;
     relay.take_leavings();
-    let written = relay.arrived();
     // The terminal is as it was before anything is said.
     drop(_raw);
-    written?;
     Ok(relay.code(&end))
 }
 
@@ -237,8 +236,7 @@ impl Relay {
     /// has begun gets its turn on a busy machine, too.
     fn take_leavings(&mut self) {
         let stdin = io::stdin();
-        let is_pipe = rustix::fs::fstat(&stdin)
-            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo);
+        let is_pipe = is_a(FileType::Fifo, &stdin);
         let mut room = STDIN_WINDOW.saturating_sub(self.under_way);
         let mut buffer = vec![0; MOST_DATA];
         let begun = Instant::now();
@@ -256,14 +254,13 @@ impl Relay {
     }
 
     /// Some file systems say only now that what they took has no room.
-    fn arrived(&self) -> Result<(), String> {
-        if self.stdout_bytes > 0 {
-            closing::check(io::stdout().as_fd()).map_err(|e| format!("write the job's stdout: {e}"))?;
-        }
-        if self.stderr_bytes > 0 {
-            closing::check(io::stderr().as_fd()).map_err(|e| format!("write the job's stderr: {e}"))?;
-        }
-        Ok(())
+    fn has_arrived(&self) -> bool {
+        let arrived = |name: &str, bytes: u64, fd: BorrowedFd<'_>| {
+            let checked = if bytes == 0 { Ok(()) } else { closing::check(fd) };
+            checked.inspect_err(|e| say(&format!("write the job's {name}: {e}"))).is_ok()
+        };
+        arrived("stdout", self.stdout_bytes, io::stdout().as_fd())
+            && arrived("stderr", self.stderr_bytes, io::stderr().as_fd())
     }
 
     fn code(&self, end: &End) -> u8 {
@@ -281,20 +278,25 @@ impl Relay {
                 ));
                 FAILED
             }
+            _ if !self.has_arrived() => FAILED,
             How::Exited(code) => code,
             How::Signalled(signal) => 128 + signal,
         }
     }
 }
 
+pub fn is_a(kind: FileType, fd: impl AsFd) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
+}
+
 /// Whether a read would not wait: for bytes, an end, or an error.
-fn readable_now(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+fn readable_now(fd: BorrowedFd<'_>) -> bool {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     matches!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)), Ok(1))
 }
 
 /// Writes to stdout or stderr past the standard library's buffers. They may be non-blocking: another process's doing.
-fn write_all(fd: std::os::fd::BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> io::Result<()> {
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], gone: &mut bool) -> io::Result<()> {
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
             Ok(n) => bytes = &bytes[n..],

@@ -162,7 +162,7 @@ async fn second(places: &Places, pod: &Pod, stream: &Workstation) -> Option<Atta
         match reach(places, pod, stream).await {
             Ok((_, attached)) => return Some(attached),
             Err(Outcome::NotNow(_) | Outcome::Gone(_) | Outcome::Forbidden(_)) => {
-                tokio::time::sleep(places.pace).await;
+                tokio::time::sleep(places.dials.slowed(places.pace)).await;
             }
             // It is found out again once the first wire is given up.
             Err(Outcome::Another(_) | Outcome::Anew(_) | Outcome::Never(_)) => return None,

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// How many lines wait for a reader who is slow. Jobs that are lost are in `lost.jsonl`, too.
@@ -59,8 +59,7 @@ pub fn say(line: &str) {
 pub fn flush() {
     let Some(writer) = WRITER.get() else { return };
     let (done_tx, done_rx) = sync_channel(1);
-    match writer.try_send(Word::Flush(done_tx)) {
-        Ok(()) => _ = done_rx.recv_timeout(LAST_LINES), // late: it has no more claim on us
-        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+    if writer.try_send(Word::Flush(done_tx)).is_ok() {
+        let _ = done_rx.recv_timeout(LAST_LINES); // late: it has no more claim on us
     }
 }
