@@ -87,13 +87,16 @@ fn a_job_need_not_read_its_stdin() {
 #[test]
 fn order_tag_and_line_buffer_are_parallels_own() {
     let project = Engine::under_test().project();
-    // The later job ends first.
-    let job = "sleep {}; echo slept {}";
-    project.parallel(2).words("--keep-order --").arg(job).words("::: 1.5 0").run().writes("slept 1.5\nslept 0\n");
-    project.parallel(2).words("--").arg(job).words("::: 1.5 0").run().writes("slept 0\nslept 1.5\n");
+    let two = || project.parallel(1).words("--procs-per-pod 2");
+    // The later job ends first: the earlier one waits for it, however late a busy machine begins it.
+    let job = r#"[ {#} = 2 ] || { until [ -e "$TMPDIR/second.{1}" ]; do sleep 0.1; done; sleep 1.5; }
+        echo slept {#}; : >"$TMPDIR/second.{1}""#;
+    two().words("--keep-order --").arg(job).words("::: k k").run().writes("slept 1\nslept 2\n");
+    two().words("--").arg(job).words("::: n n").run().writes("slept 2\nslept 1\n");
     project.parallel(2).words("-k --tag -- echo ::: a b").run().writes("a\ta\nb\tb\n");
-    let lines = "echo begin {}; sleep 1.5; echo end {}";
-    let run = project.parallel(2).words("--line-buffer --").arg(lines).words("::: 1 2").run();
+    let lines = r#"echo begin {}; : >"$TMPDIR/begun.{}"
+        until [ -e "$TMPDIR/begun.1" ] && [ -e "$TMPDIR/begun.2" ]; do sleep 0.1; done; sleep 1.5; echo end {}"#;
+    let run = two().words("--line-buffer --").arg(lines).words("::: 1 2").run();
     run.succeeds().writes_lines(&["begin 1", "begin 2", "end 1", "end 2"]);
     run.holds("lines come when they are written", run.text().lines().take(2).all(|line| line.starts_with("begin")));
 }

@@ -21,8 +21,10 @@ use std::time::{Duration, Instant};
 use womm_cli::Failure;
 use womm_wire::names;
 
-/// How long the shell may take to end once it was hung up, and then everything else.
+/// How long everything may take to end once it was hung up; a shell, which has to write down what it exports, also on a
+/// machine that has much to do; and then what is left. All of it is less than `docker stop` waits.
 const HANG_UP: Duration = Duration::from_millis(2500);
+const LAST_WORDS: Duration = Duration::from_millis(8500);
 const GRACE: Duration = Duration::from_millis(1000);
 /// More than any line for us, bytes.
 const MOST_LINE: usize = 1 << 20;
@@ -203,18 +205,27 @@ impl Kept {
 
 /// Hangs up all processes of the container, and ends them. Those that docker exec started are nobody's children here.
 fn end_all(children: &UnixStream) {
-    let begun = Instant::now();
-    for (signal, patience) in [(Signal::HUP, HANG_UP), (Signal::TERM, HANG_UP + GRACE)] {
+    for signal in [Signal::HUP, Signal::TERM] {
         // What passes the shell's last words on ends with the shell.
         for pid in others().into_iter().filter(|pid| signal != Signal::HUP || !is_terminal(*pid)) {
             let _ = kill_process(pid, signal);
             let _ = kill_process(pid, Signal::CONT);
         }
-        while begun.elapsed() < patience {
+        let begun = Instant::now();
+        loop {
             offspring::drain(children);
             while matches!(offspring::reap(), Reaped::Child(..)) {}
-            if others().is_empty() {
+            let left = others();
+            let patience = match signal {
+                Signal::HUP if left.iter().any(|pid| is_terminal(*pid)) => LAST_WORDS,
+                Signal::HUP => HANG_UP,
+                _ => GRACE,
+            };
+            if left.is_empty() {
                 return;
+            }
+            if begun.elapsed() >= patience {
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }

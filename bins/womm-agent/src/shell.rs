@@ -22,8 +22,9 @@ use womm_wire::frame::{Decoder, Kind, Size};
 
 /// The program did not start.
 const NOT_STARTED: u8 = 125;
-/// How long a program may take to end once its terminal was closed: to write down what it exports.
-const LAST_WORK: Duration = Duration::from_secs(2);
+/// How long a program may take to end once its terminal was closed: to write down what it exports. Process 1 waits
+/// longer.
+const LAST_WORK: Duration = Duration::from_secs(8);
 
 struct Order {
     size: Size,
