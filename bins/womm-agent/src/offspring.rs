@@ -140,7 +140,8 @@ pub fn zombies() -> Vec<Pid> {
     processes().into_iter().filter(|(_, process)| is_ours(process)).map(|(pid, _)| pid).collect()
 }
 
-fn parents() -> HashMap<Pid, Pid> {
+/// The parent of each process.
+pub fn parents() -> HashMap<Pid, Pid> {
     processes().into_iter().map(|(pid, process)| (pid, process.parent)).collect()
 }
 

@@ -206,8 +206,10 @@ impl Kept {
 /// Hangs up all processes of the container, and ends them. Those that docker exec started are nobody's children here.
 fn end_all(children: &UnixStream) {
     for signal in [Signal::HUP, Signal::TERM] {
-        // What passes the shell's last words on ends with the shell.
-        for pid in others().into_iter().filter(|pid| signal != Signal::HUP || !is_terminal(*pid)) {
+        let parents = offspring::parents();
+        // What passes the shell's last words on ends with the shell, and hangs it up itself, once.
+        let is_told = |pid: &Pid| signal != Signal::HUP || !parents.get(pid).is_some_and(|parent| is_terminal(*parent));
+        for pid in others().into_iter().filter(is_told) {
             let _ = kill_process(pid, signal);
             let _ = kill_process(pid, Signal::CONT);
         }

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Gid, Uid};
 use rustix::process::{Pid, Signal, WaitStatus, kill_process, kill_process_group};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+use signal_hook::consts::{SIGCHLD, SIGHUP};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -58,6 +59,8 @@ struct Session {
     status: Option<WaitStatus>,
     master: Master,
     children: UnixStream,
+    /// SIGHUP: process 1 is about to end.
+    told: UnixStream,
     hangup: Option<Instant>,
 }
 
@@ -67,7 +70,8 @@ fn begin(order: &Order) -> io::Result<Session> {
     set_thread_groups(&order.groups)?;
     set_thread_gid(order.groups[0])?;
     set_thread_uid(order.uid)?;
-    let children = offspring::signal_pipe(&[signal_hook::consts::SIGCHLD])?;
+    let children = offspring::signal_pipe(&[SIGCHLD])?;
+    let told = offspring::signal_pipe(&[SIGHUP])?;
     // As the user, whose terminal it then is.
     let pty = pty::open(order.size)?;
     let mut command = Command::new("/proc/self/exe");
@@ -86,6 +90,7 @@ fn begin(order: &Order) -> io::Result<Session> {
         status: None,
         master: Master::new(pty.master)?,
         children,
+        told,
         hangup: None,
     })
 }
@@ -107,6 +112,7 @@ impl Session {
             let mut fds = vec![
                 PollFd::from_borrowed_fd(self.master.terminal(), self.master.events()),
                 PollFd::new(&self.children, PollFlags::IN),
+                PollFd::new(&self.told, PollFlags::IN),
             ];
             fds.extend(taking.then(|| PollFd::new(&input, PollFlags::IN)));
             let pause = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -122,7 +128,11 @@ impl Session {
                     std::thread::sleep(Duration::from_millis(10));
                 }
             }
-            if ready.get(2) == Some(&true) && !self.take(&input, &mut decoder) {
+            if ready[2] {
+                offspring::drain(&self.told);
+                self.hang_up();
+            }
+            if ready.get(3) == Some(&true) && !self.take(&input, &mut decoder) {
                 open = false;
                 self.hang_up();
             }
@@ -179,7 +189,7 @@ impl Session {
         }
     }
 
-    /// The user's terminal is gone.
+    /// The user's terminal is gone. The program is told so once: bash forgets its EXIT trap when it is told again too soon.
     fn hang_up(&mut self) {
         if self.hangup.is_none() {
             self.hangup = Some(Instant::now());
