@@ -201,6 +201,9 @@ struct Cluster {
     /// What a process costs.
     cost: Mutex<Duration>,
     is_away: AtomicBool,
+    /// It resets each connection at once.
+    resets: AtomicBool,
+    dialled: AtomicUsize,
 }
 
 impl Dial for Arc<Cluster> {
@@ -208,7 +211,12 @@ impl Dial for Arc<Cluster> {
         if self.is_away.load(Ordering::Relaxed) {
             return Box::pin(std::future::pending());
         }
+        self.dialled.fetch_add(1, Ordering::Relaxed);
         let (near, far) = duplex(64 << 10);
+        if self.resets.load(Ordering::Relaxed) {
+            drop(far);
+            return Box::pin(async { Ok(Box::new(near) as Box<dyn Wire>) });
+        }
         let fake = self.pods.iter().find(|(pod, _)| pod == at).expect("one of ours").1.clone();
         let (processor, cost) = (self.processor.clone(), *self.cost.lock().expect("no panic"));
         tokio::spawn(async move {
@@ -231,6 +239,8 @@ impl Cluster {
             processor: Arc::default(),
             cost: Mutex::default(),
             is_away: AtomicBool::default(),
+            resets: AtomicBool::default(),
+            dialled: AtomicUsize::default(),
         })
     }
 
@@ -264,6 +274,21 @@ async fn a_cluster_that_can_not_keep_up_is_left_to_catch_up() {
     cluster.cut();
     let all = futures::future::join_all(sessions.iter().map(echoes));
     tokio::time::timeout(DEADLINE * 3, all).await.expect("all are reached");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_are_all_reset_are_made_ever_less_often() {
+    let cluster = Cluster::of(5);
+    let (_run, sessions) = cluster.up().await;
+    cluster.resets.store(true, Ordering::Relaxed);
+    cluster.cut();
+    let before = cluster.dialled.load(Ordering::Relaxed);
+    pass(100).await;
+    let dialled = cluster.dialled.load(Ordering::Relaxed) - before;
+    assert!((50..=200).contains(&dialled), "{dialled} times in 100 s, all pods together");
+    cluster.resets.store(false, Ordering::Relaxed);
+    let all = futures::future::join_all(sessions.iter().map(echoes));
+    tokio::time::timeout(pace(5) * 16 + Duration::from_secs(1), all).await.expect("all are reached");
 }
 
 #[tokio::test(start_paused = true)]
