@@ -204,6 +204,11 @@ fn connected(ends: &Ends, client: OwnedFd, shared: &Arc<Shared>) {
     let pair = Arc::new(Pair { client, server, is_tcp: matches!(ends, Ends::Tcp { .. }) });
     {
         let mut open = shared.open();
+        // It was let in just before `refuse`, which has this lock when it looks for what is to be reset.
+        if shared.is(&shared.refuses) {
+            pair.reset();
+            return;
+        }
         open.push(pair.clone());
         shared.most_open.fetch_max(open.len(), Ordering::SeqCst);
     }
@@ -273,6 +278,19 @@ mod tests {
             }
         });
         at
+    }
+
+    #[test]
+    fn whoever_was_let_in_just_before_is_reset_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ends = Ends::Tcp { listens: listener.local_addr().unwrap(), server: echo() };
+        let mut wire = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let shared = Arc::new(Shared::default());
+        shared.refuses.store(true, Ordering::SeqCst);
+        connected(&ends, listener.accept().unwrap().0.into(), &shared);
+        let broken = answer(&mut wire, b"one").unwrap_err();
+        assert_eq!(broken.kind(), ErrorKind::ConnectionReset, "{broken}");
+        assert!(shared.open().is_empty());
     }
 
     fn answer(connection: &mut TcpStream, word: &[u8]) -> std::io::Result<Vec<u8>> {
